@@ -1,6 +1,7 @@
 """The command ``demo``, in processes of its own.
 
-Nearly all of a run on a small tree is the delay that the demo shows: runs that need nobody to watch them are made ahead.
+Nearly all of a run on a small tree is the delay that the demo shows: runs that need nobody to watch
+them are made ahead.
 """
 import ast
 import json
@@ -29,7 +30,8 @@ ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
 RUN_LIMIT = 150
 STARTING = threading.Lock()         # processes are started one after another
 
-KEYS = {"path", "unlisted", "python", "seconds", "files", "lines", "definitions", "largest", "unparsable", "tasks",
+KEYS = {"path", "unlisted", "python", "seconds", "files", "lines", "definitions", "largest",
+        "unparsable", "tasks",
         "pool_use", "waiting", "overtaking", "delay", "coroutine"}
 
 ENVIRONMENTS = {
@@ -44,11 +46,14 @@ COLUMNS = [40, 80, 132]
 
 
 def finish(arguments, patience=RUN_LIMIT, **options):
-    """Run a command from the checkout; return the finished process, or fail with the stacks of one that hangs."""
-    options = dict({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": os.environ}, **options)
+    """Run a command from the checkout; return the finished process, or fail with the stacks of one
+    that hangs."""
+    options = dict({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": os.environ},
+                   **options)
     options["env"] = dict(options["env"], PYTHONFAULTHANDLER="1")
     with STARTING:
-        process = subprocess.Popen([str(argument) for argument in arguments], cwd=ROOT, universal_newlines=True,
+        process = subprocess.Popen([str(argument) for argument in arguments], cwd=ROOT,
+                                   universal_newlines=True,
                                    **options)
     with process:
         try:
@@ -61,7 +66,8 @@ def finish(arguments, patience=RUN_LIMIT, **options):
                 out, err = expired.stdout, expired.stderr
             process.kill()
             pytest.fail(f"no end after {patience} s: {out!r} {err!s}")
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err and without_late(err))
+    return subprocess.CompletedProcess(process.args, process.returncode, out,
+                                       err and without_late(err))
 
 
 def demo(*arguments, **options):
@@ -79,7 +85,8 @@ def with_streams_closed(tree, closed, unbuffered):
     if "/dev/full" in closed and not os.path.exists("/dev/full"):
         pytest.skip("no such device")
     script = f'exec "$0" -m atasker_like demo --json "$1" {closed}'
-    return finish(["sh", "-c", script, sys.executable, tree], env=dict(os.environ, PYTHONUNBUFFERED=unbuffered))
+    return finish(["sh", "-c", script, sys.executable, tree],
+                  env=dict(os.environ, PYTHONUNBUFFERED=unbuffered))
 
 
 def with_no_reader(tree, unbuffered):
@@ -102,7 +109,8 @@ def on_terminal(columns, environment, *arguments):
 
 
 def on_terminal_and_pipe(columns, *arguments):
-    """Run the command with all but its stdout on a terminal; return what it wrote there, and to stdout, and its status."""
+    """Run the command with all but its stdout on a terminal; return what it wrote there, and to
+    stdout, and its status."""
     with OnTerminal(*arguments, columns=columns, stdout=subprocess.PIPE) as shown:
         return shown.read(), shown.process.stdout.read().decode(), shown.process.wait(RUN_LIMIT)
 
@@ -132,14 +140,18 @@ class OnTerminal:
             pytest.skip(f"this system has no terminal to give: {error}")
         self.deadline = time.monotonic() + RUN_LIMIT
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = dict(os.environ, **dict({"TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}, **environment))
+        environment = dict(os.environ,
+                           **dict({"TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
+                                  **environment))
         environment.pop("COLUMNS", None)
         # A test runner in the background of a script ignores SIGINT, and so would what it starts.
         script = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-                  "import runpy; runpy.run_module('atasker_like', run_name='__main__', alter_sys=True)")
+                  "import runpy; runpy.run_module('atasker_like', run_name='__main__', "
+                  "alter_sys=True)")
         with STARTING:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", script, "demo", *map(str, arguments)], cwd=ROOT, env=environment,
+                [sys.executable, "-c", script, "demo", *map(str, arguments)], cwd=ROOT,
+                env=environment,
                 stdin=theirs, stdout=stdout or theirs, stderr=theirs, start_new_session=True)
         os.close(theirs)
         self.data = b""
@@ -160,7 +172,8 @@ class OnTerminal:
         import select
 
         while until is None or not re.search(until, self.data):
-            assert select.select([self.number], [], [], self.deadline - time.monotonic())[0], self.data
+            assert select.select([self.number], [], [],
+                                 self.deadline - time.monotonic())[0], self.data
             try:
                 some = os.read(self.number, 65536)
             except OSError:         # how Linux says that nobody has the other end any more
@@ -221,10 +234,14 @@ def bad_paths():
     def line_break(folder):
         return folder / "two\nlines"
 
-    return [(absent, "does not exist"), (below_a_file, "does not exist"), (broken_link, "leads nowhere"),
-            (link_to_itself, "cannot be reached"), (empty_folder, "no .py files"), (other_files, "no .py files"),
-            (named_pipe, "neither a folder nor a regular file"), (nothing_readable, "can be read (the first of 2: "),
-            (forbidden, "cannot be listed"), (empty_name, "does not exist"), (line_break, "does not exist")]
+    return [(absent, "does not exist"), (below_a_file, "does not exist"),
+            (broken_link, "leads nowhere"),
+            (link_to_itself, "cannot be reached"), (empty_folder, "no .py files"),
+            (other_files, "no .py files"),
+            (named_pipe, "neither a folder nor a regular file"),
+            (nothing_readable, "can be read (the first of 2: "),
+            (forbidden, "cannot be listed"), (empty_name, "does not exist"),
+            (line_break, "does not exist")]
 
 
 BAD_PATHS = bad_paths()
@@ -235,7 +252,8 @@ def made_ahead(items, folder):
     folder = pathlib.Path(folder)
     tree, gone, named = plant(folder / "tree"), plant(folder / "gone"), plant(folder / "named")
     (gone / "gone.py").symlink_to(gone / "absent")
-    (named / "na\u00efve.py").write_text("class \u00c9t\u00e9:\n" + "    pass\n" * 50, encoding="utf-8")
+    (named / "na\u00efve.py").write_text("class \u00c9t\u00e9:\n" + "    pass\n" * 50,
+                                         encoding="utf-8")
     (folder / "link").symlink_to(tree, target_is_directory=True)
     yield "standard library", demo, "--json"
     yield "json", demo, gone, "--json"
@@ -279,8 +297,10 @@ def test_json(ahead):
     assert re.match(r"(SyntaxError|ValueError): .*null", reasons["null.py"])
 
     backlog = data["overtaking"]["backlog"]
-    # Each file is read, and parsed if it was; then come the backlog, HIGH, the delayed one and the coroutine's.
-    assert data["tasks"] == {"succeeded": files + (files - bad) + backlog + 3, "failed": bad + 1, "cancelled": 0}
+    # Each file is read, and parsed if it was; then come the backlog, HIGH, the delayed one and the
+    # coroutine's.
+    assert data["tasks"] == {"succeeded": files + (files - bad) + backlog + 3, "failed": bad + 1,
+                             "cancelled": 0}
     assert 0 <= data["overtaking"]["overtaken"] <= backlog
     for name in ("high_wait", "low_median_wait", "low_last_wait"):
         assert 0 <= data["overtaking"][name] < data["seconds"]
@@ -306,17 +326,20 @@ def test_text(ahead):
     done = ahead("text")
     assert done.returncode == 0
     files, lines, functions, classes, bad = counted()
-    assert f"\nfiles        {files}, {bad} of them not parsed\nlines        {lines}\n" in done.stdout
+    assert (f"\nfiles        {files}, {bad} of them not parsed\nlines        "
+            f"{lines}\n" in done.stdout)
     assert f"\ndefinitions  {functions} functions, {classes} classes\n" in done.stdout
     assert "\nlargest      package/deep/nested.py, 23 lines\n" in done.stdout
     for name in ("bad.py", "encoding.py", "null.py"):
         assert f"\n  {name}: " in done.stdout
-    assert re.fullmatch(r"files: 13/13 100%, .*, 3 failed\nbacklog: 200/200 100%, .*\n", done.stderr)
+    assert re.fullmatch(r"files: 13/13 100%, .*, 3 failed\nbacklog: 200/200 100%, .*\n",
+                        done.stderr)
 
 
 def test_one_file(ahead):
     data = said(ahead("python --json"))                 # whatever its name
-    assert (data["files"], data["lines"], data["definitions"]) == (1, 1, {"functions": 1, "classes": 0})
+    assert (data["files"], data["lines"], data["definitions"]) == (1, 1,
+                                                                   {"functions": 1, "classes": 0})
     assert "\nlargest      python, 1 line\n" in ahead("python").stdout
 
 
@@ -377,7 +400,7 @@ def test_a_bad_path_is_one_line_and_status_2(ahead, make, why):
         assert "leave PATH out" in done.stderr
 
 
-# -- on a terminal -------------------------------------------------------------------------------------------------
+# -- on a terminal ---------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
@@ -412,8 +435,10 @@ def test_the_bar_fits_its_own_terminal_when_stdout_is_a_pipe(ahead):
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
 def test_ctrl_c():
     with OnTerminal("--json", stdout=subprocess.PIPE) as shown:
-        shown.read(until=br"\b[3-9]\d\d/")          # some hundred files are done: all processes are at work
-        os.killpg(shown.process.pid, signal.SIGINT)         # as the terminal does it: to all of them
+        # some hundred files are done: all processes are at work
+        shown.read(until=br"\b[3-9]\d\d/")
+        # as the terminal does it: to all of them
+        os.killpg(shown.process.pid, signal.SIGINT)
         text = shown.read()
         assert shown.process.stdout.read() == b""
         assert shown.process.wait(RUN_LIMIT) == 130
@@ -421,7 +446,7 @@ def test_ctrl_c():
     assert (line, rest) == ("python -m atasker_like demo: interrupted", "")
 
 
-# -- real files ----------------------------------------------------------------------------------------------------
+# -- real files ------------------------------------------------------------------------------------
 
 
 def test_a_real_package_against_another_way_of_counting():
@@ -435,7 +460,8 @@ def test_a_real_package_against_another_way_of_counting():
                 nodes = list(ast.walk(ast.parse(text)))
                 files += 1
                 lines += text.count("\n") + (not text.endswith("\n") and text != "")
-                functions += sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in nodes)
+                functions += sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                                 for node in nodes)
                 classes += sum(isinstance(node, ast.ClassDef) for node in nodes)
     data = said(demo(root, "--json"))
     assert (data["files"], data["lines"]) == (files, lines)
@@ -446,7 +472,8 @@ def test_a_real_package_against_another_way_of_counting():
 def test_the_standard_library(ahead):
     root = sysconfig.get_path("stdlib")
     expected = {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
-                if name.endswith(".py") and not {"site-packages", "dist-packages"} & set(folder.split(os.sep))}
+                if name.endswith(".py")
+                and not {"site-packages", "dist-packages"} & set(folder.split(os.sep))}
     done = ahead("standard library")
     data = said(done)
     assert KEYS <= set(data)
