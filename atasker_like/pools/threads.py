@@ -621,7 +621,7 @@ class ThreadPool(Pool):
             assert job is not None
             job()
         except BaseException:
-            log.exception("%s: a call spawn the queues raised", self.name)
+            log.exception("%s: a call beside the queues raised", self.name)
         del job
         return self._take_next(pool_thread)
 
@@ -739,7 +739,7 @@ class ThreadPool(Pool):
             self._notify(task, waiters, inline=False)
         return [task.id for task, _ in ended]
 
-    # -- spawn the queues -------------------------------------------------------------------------
+    # -- beside the queues -------------------------------------------------------------------------
 
     def spawn(self, job: Callable[[], None]) -> None:
         """Run a call in a pool thread at once. It is not a task and needs no slot."""

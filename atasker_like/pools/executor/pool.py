@@ -159,11 +159,11 @@ class ExternalPool(Pool):
 
     def _enqueue(self, task: Task[Any]) -> Deferred:
         if isinstance(task._context, TaskPicklingError):
-            return self._conclude_chores(task, COMPLETED, self._failure(task, task._context))
+            return self._finish_deferred(task, COMPLETED, self._failure(task, task._context))
         self.run_queue.push(task)
         return self._dispatch_deferred()
 
-    def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Deferred:
+    def _finish_deferred(self, task: Task[Any], status: int, outcome: Any = None) -> Deferred:
         """Make a task final. Its arguments are dropped after the lock is released."""
         held = task._references()
         waiters = self._finish(task, status, perf_counter(), outcome)
@@ -392,7 +392,7 @@ class ExternalPool(Pool):
         if call is None or call.done:
             return []
         if self._withdraw(call):
-            return [*self._conclude_chores(task, CANCELED), *self._dispatch_deferred()]
+            return [*self._finish_deferred(task, CANCELED), *self._dispatch_deferred()]
         asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
@@ -431,7 +431,7 @@ class ExternalPool(Pool):
                                  "and its result is dropped; have the function watch the time "
                                  "itself, or use the supervisor's own pool, which ends its "
                                  "processes")
-        ended = self._conclude_chores(task, COMPLETED, self._failure(task, plain))
+        ended = self._finish_deferred(task, COMPLETED, self._failure(task, plain))
         return [*deferred, *self._dispatch_deferred(), *ended]
 
     def _stop_late(self, call: _Call) -> None:

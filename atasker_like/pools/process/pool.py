@@ -422,7 +422,7 @@ class ProcessPool(Upkeep):
                           or results[0][1] > ERROR or process.closed)
                       else [])
             if self._logs:
-                deferred = deferred + self._relay_chores()
+                deferred = deferred + self._relay_deferred()
             if self._has_observers:
                 waiters += self._notify_observers()
         finally:

@@ -111,7 +111,7 @@ class Upkeep(Dispatcher):
         else:
             self._logs.append((fields, task.id, task.name))
 
-    def _relay_chores(self) -> Deferred:
+    def _relay_deferred(self) -> Deferred:
         if not self._logs or self._relaying:
             return []
         self._relaying = True
