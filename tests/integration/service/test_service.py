@@ -356,7 +356,7 @@ def test_what_a_handler_cannot_be(lab, supervisor):
         lab.handler(lambda task: None)
     with pytest.raises(InvalidTypeError, match="did you mean 'retries'"):
         lab.handler(Give, retrys=1)
-    with pytest.raises(InvalidTypeError, match="callable"):
+    with pytest.raises(InvalidTypeError, match="a task takes a function, not an int"):
         service.Service("x", supervisor).handler(Give)(3)
     with pytest.raises(InvalidArgumentError, match="has a handler for Add already"):
         lab.handler(Add)(lambda task: None)
