@@ -19,7 +19,7 @@ from atasker_like import (ClosedError, InvalidArgumentError, InvalidTypeError, P
                           WaitTimeoutError)
 from tests.support import PATIENCE, PROGRAM_PATIENCE, ROOT
 from tests.support.interruptions import at_line, interrupt
-from tests.support.threads import FREE_THREADED, merged
+from tests.support.threads import FREE_THREADED, merged, wait_for
 
 from . import functions as f
 from .conftest import START_METHODS
@@ -674,9 +674,11 @@ def test_shutdown_by_a_call_of_the_executor_does_not_wait_for_itself(threads):
 
 
 def freed(reference):
+    """Wait until nothing refers to it: the thread that ended the call may do so for a moment."""
     if FREE_THREADED:
         merged(lambda: reference() is None)
-    return reference() is None
+    wait_for(lambda: reference() is None, "nothing refers to it")
+    return True
 
 
 def test_ended_call_keeps_neither_its_function_nor_its_arguments(threads):
