@@ -43,6 +43,10 @@ APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 ROWS_PER_STATEMENT = 333
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
+#: Pages of the log (16 MB) after which a commit moves them into the file. That waits for the disk,
+#: so by SQLite's own number, 1000, nearly each batch of results would do.
+LOG_PAGES = 4000
+
 #: Seconds between two sweeps of expired results, and the rows that one removes. If there are more,
 #: the next write goes on with them. A sweep removes up to twice as many rows as the write inserts,
 #: so that the file does not grow by expired ones.
@@ -269,6 +273,7 @@ class SQLiteBackend(Backend):
                 database.execute("COMMIT")
             keep_log(database, self.timeout)
             database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         except BaseException:
             database.close()
             raise
