@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import sys
 from math import floor
-from threading import RLock
 from time import monotonic
 
+from ._atomics import RLock
 from ._fork import register
 from ._inspect import attribute_of, is_coroutine_function, name_of
 from ._log import log

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from functools import partial
 
-from ._atomics import FREE_THREADED, Token
+from ._atomics import FREE_THREADED, RLock, Token
 from ._checks import count, seconds
 from ._ids import new_id, short_id
 from ._inspect import is_coroutine_function, name_of
@@ -87,7 +87,7 @@ class AsyncJob:
         self._scheduler: AsyncJobScheduler | None = None
         self._deadline = 0.0
         self._entry: TimerEntry | None = None
-        self._lock = threading.RLock()      # guards _start and _cancelled
+        self._lock = RLock()      # guards _start and _cancelled
         # the last one; every earlier one has begun or never does
         self._start: _Start | None = None
 

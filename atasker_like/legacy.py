@@ -19,10 +19,10 @@ import builtins
 import os
 import sys
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from threading import RLock
 from types import ModuleType
 
 from . import _modes
+from ._atomics import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

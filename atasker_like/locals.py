@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 
+from ._atomics import RLock
 from ._checks import seconds_or_none
 from ._inspect import attribute_of, copy_metadata, is_coroutine_function, name_of
 from ._log import log
@@ -103,7 +104,7 @@ class Locker:
 
     def __init__(self, mod: str = "main", timeout: Seconds | None = 5,
                  relative: bool = True) -> None:
-        self.lock: threading.Lock | Any = threading.RLock() if relative else threading.Lock()
+        self.lock: threading.Lock | Any = RLock() if relative else threading.Lock()
         self.mod = mod
         self.relative = relative
         self.timeout = timeout

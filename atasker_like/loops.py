@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Coroutine
 
 from . import _modes
+from ._atomics import RLock
 from ._inspect import has_method
 from ._log import log
 from ._patched import why_no_loops
@@ -41,7 +42,7 @@ class _TaskSet:
     """A set of asyncio tasks that it does not keep alive. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()      # guards the set
+        self._lock = RLock()      # guards the set
         self._tasks: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def add(self, task: asyncio.Task[Any]) -> None:
@@ -75,7 +76,7 @@ class ALoop:
         self.thread: threading.Thread | None = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.RLock()      # guards starting and stopping
+        self._lock = RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop while threads start
         self._starting: threading.Thread | None = None      # the thread, until the loop runs
 
@@ -157,7 +158,7 @@ class ALoop:
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
         self.thread = self._loop = self._starting = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._publishing = threading.Lock()
 
     def is_active(self) -> bool:
@@ -295,7 +296,7 @@ class LoopRegistry:
         self._id = supervisor_id
         self._ended = ended
         self.closed = False                 # no loop is started any more
-        self._lock = threading.RLock()      # guards what follows
+        self._lock = RLock()      # guards what follows
         self._aloops: dict[str, ALoop] = {}
         self._default: Any = None           # an ALoop or an asyncio loop
         self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
@@ -385,7 +386,7 @@ class LoopRegistry:
 
     def reset_after_fork(self) -> None:
         """In a forked process: make all loops ones that are not started."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         for aloop in self._all():
             aloop.reset_after_fork()
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import weakref
 from collections import deque
 from time import monotonic
 
+from .._atomics import RLock
 from .._patched import made_anew
 from .current import current
 
@@ -33,7 +33,7 @@ def _after_fork() -> None:
     # The only thread of a forked process is no pool thread, even if it was one in the parent.
     global _mailboxes_lock
     current.pool_thread = current.mailbox = None
-    _mailboxes_lock = threading.RLock()
+    _mailboxes_lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -168,7 +168,7 @@ def _give_up(future: asyncio.Future[Any]) -> None:
 
 _mailboxes: MutableMapping[asyncio.AbstractEventLoop, LoopMailbox] = weakref.WeakKeyDictionary()
 #: Guards _mailboxes. A signal handler that comes in between makes one mailbox more than needed.
-_mailboxes_lock = made_anew(lambda: threading.RLock())
+_mailboxes_lock = made_anew(lambda: RLock())
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> LoopMailbox:

@@ -25,6 +25,7 @@ from itertools import count
 from threading import TIMEOUT_MAX
 from time import monotonic
 
+from .._atomics import RLock
 from .._log import log
 from .._threads import PackageThread
 
@@ -85,7 +86,7 @@ class Timer:
         self._heap_lock = threading.Lock()  # guards _heap: for the thread, and for stop() after it
         self._wake = threading.Lock()       # held while the thread has no reason to wake up
         self._wake.acquire()
-        self._start_lock = threading.RLock()        # guards _thread and _generation
+        self._start_lock = RLock()        # guards _thread and _generation
         self._thread: threading.Thread | None = None
         self._generation = 0                # a thread of an earlier generation exits
 

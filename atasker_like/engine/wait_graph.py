@@ -30,9 +30,10 @@ from collections import deque
 from contextvars import ContextVar
 from functools import partial
 from sys import _getframe, modules
-from threading import RLock, current_thread
+from threading import current_thread
 from time import monotonic
 
+from .._atomics import RLock
 from .._log import log
 from .._patched import made_anew
 from ..constants import TaskStatus

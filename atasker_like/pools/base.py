@@ -23,6 +23,7 @@ from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter, time
 
+from .._atomics import RLock
 from .._ids import new_id
 from .._log import log
 from .._threads import start_thread
@@ -81,7 +82,7 @@ class Pool(Intake):
         super().__init__()
         self.name = name
         self.timer = timer
-        self.lock = threading.RLock()       # guards the pool, its registry, run queue and tasks
+        self.lock = RLock()       # guards the pool, its registry, run queue and tasks
         self.parking = ParkingLot()         # where pool threads wait for the lock
         self.registry = Registry(self.tt)
         self.timeouts = Timeouts(timer, self)
@@ -848,14 +849,14 @@ class Pool(Intake):
 
     def renew_locks(self) -> None:
         """Make new locks after threads have been replaced. No task is alive."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked process; threads, processes and tasks belong to the parent."""
         now = perf_counter()
         for task in self.registry.live.values():
             task._advance(CANCELED, now)        # the parent runs it; a waiter here must not hang
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.parking = ParkingLot()
         self.registry = Registry(self.tt)
         self.timeouts.reset()

@@ -13,13 +13,13 @@ of them starts.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from functools import partial
 from operator import attrgetter, countOf
 from threading import get_ident
 from time import perf_counter
 
+from .._atomics import RLock
 from .._checks import in_seconds, one_of
 from .._habits import Absent, dir_without_absent
 from .._log import log
@@ -66,7 +66,7 @@ class TaskQueue(Submitter):
         self._key = os.urandom(12).hex()
         self._initializer_state = None if self.initializer is None else InitializerState(self._key)
         # Guards the state below, except the ledger. No user code runs while it is held.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._reset()
         _queues.add(self)
 
@@ -542,7 +542,7 @@ class TaskQueue(Submitter):
 
         The tasks are the parent's. The pools have cancelled them here.
         """
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._submissions = WaitGroup()
         self._callbacks = self._lane.callbacks = WaitGroup()
         self._running = None

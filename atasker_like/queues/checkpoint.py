@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import threading
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 
+from .._atomics import RLock
 from .._checks import a_kind
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
@@ -77,7 +77,7 @@ class Checkpoint:
         self.store_values = store_values
         if not isinstance(self.path, str):
             raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")
-        self._lock = threading.RLock()      # guards the connection
+        self._lock = RLock()      # guards the connection
         self._connection: sqlite3.Connection | None = self._open()
         if self.in_memory:
             log.info("a checkpoint without a file is in memory: what it knows is gone when the "

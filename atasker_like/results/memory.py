@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import RLock
 
 from .. import _fork
+from .._atomics import RLock
 from .._checks import count
 from .backend import Backend
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import os
 import sys
 from itertools import count
-from threading import RLock, local
+from threading import local
 from time import monotonic
 from weakref import WeakValueDictionary
 
+from .._atomics import RLock
 from .._sqlite import keep_log
 from ..errors import InvalidArgumentError, ResultBackendError
 from .backend import Backend

@@ -19,6 +19,7 @@ from functools import partial
 from time import monotonic
 
 from .. import _fork
+from .._atomics import RLock
 from .._checks import in_seconds
 from .._log import log
 from .._threads import PackageThread
@@ -119,7 +120,7 @@ class ResultWriter:
         #: Those of which the next write is the last one to need the arguments. For the writer's
         #: thread only.
         self._releasable: dict[Task[Any], None] = {}
-        self._lock = threading.RLock()      # guards the fields below; pools never take it
+        self._lock = RLock()      # guards the fields below; pools never take it
         self._waiting: dict[str, Task[Any]] = {}
         self._writing: dict[str, Task[Any] | str] = {}
         self._running = False               # the thread does not end when all is stored
@@ -306,7 +307,7 @@ class ResultWriter:
         for container in (self._queue, self._reports, self._unread_reports, self._flush_requests,
                           self._arguments, self._finished, self._releasable, self._published):
             container.clear()
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._waiting, self._writing = {}, {}
         self._running = False
         self._thread = None

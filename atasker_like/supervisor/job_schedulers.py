@@ -1,9 +1,9 @@
 """JobSchedulerRegistry: the schedulers of async jobs, by name. Loaded with the first one."""
 from __future__ import annotations
 
-import threading
 from functools import partial
 
+from .._atomics import RLock
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..jobs import AsyncJob, AsyncJobScheduler
@@ -28,7 +28,7 @@ class JobSchedulerRegistry:
         self._state = state
         self._timer = timer
         self._resolve = resolve         # returns the asyncio loop for the name of a loop
-        self._lock = threading.RLock()  # guards the making of schedulers
+        self._lock = RLock()  # guards the making of schedulers
         #: Each operation of a dict is atomic.
         self.by_name: dict[str, AsyncJobScheduler] = {}
         self.default: AsyncJobScheduler | None = None
@@ -112,13 +112,13 @@ class JobSchedulerRegistry:
 
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def reset_after_fork(self) -> None:
         """Forget all schedulers in a forked process: they are the parent's."""
         self.by_name.clear()
         self.default = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
 
 def _release_exit(supervisor: Any) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from time import time
 
+from .._atomics import RLock
 from ..errors import SupervisorStoppedError
 from .interpreter_exit import arm, check_exit
 
@@ -29,7 +30,7 @@ class RunState:
 
     def __init__(self, supervisor_id: str) -> None:
         self.supervisor_id = supervisor_id
-        self.lock = threading.RLock()       # guards the phase, and the making of the process pool
+        self.lock = RLock()       # guards the phase, and the making of the process pool
         self.phase = NEW
         self.started_at: float | None = None        # epoch seconds
         self.explicit = False                       # the application has called start()
@@ -88,14 +89,14 @@ class RunState:
 
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.stopped = threading.Event()
         if self.phase == STOPPED:
             self.stopped.set()
 
     def reset_after_fork(self) -> None:
         """Become new in a forked process."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.phase = NEW
         self.stopped = threading.Event()
         self.explicit = False

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from types import FunctionType
 
 from .. import _modes
-from .._atomics import Token
+from .._atomics import RLock, Token
 from .._checks import count, ends_traceback, not_a_function, runs_when_called, seconds
 from .._habits import Absent, dir_without_absent
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
@@ -191,7 +190,7 @@ class BackgroundWorker(ManagedWorker):
                         name or type(self).__name__)
         self._worker_loop: Any = get("loop")
         #: For applications, which may guard starts and stops by it. The package does not use it.
-        self.start_stop_lock = threading.RLock()
+        self.start_stop_lock = RLock()
         policy, most, within = get("restart"), get("max_restarts"), get("within")
         policy = "on_failure" if policy is None else policy
         if policy not in RESTARTS:
@@ -207,7 +206,7 @@ class BackgroundWorker(ManagedWorker):
         self._worker_session: Session | None = None
         self._worker_first_token = Token()  # taken by the first session
         # Guards _worker_session while one session follows another.
-        self._worker_start_lock = threading.RLock()
+        self._worker_start_lock = RLock()
         self.set_name(name)
 
     if not TYPE_CHECKING:       # the methods of other kinds of workers
@@ -532,7 +531,7 @@ class BackgroundWorker(ManagedWorker):
     def _worker_reset_after_fork(self) -> None:
         self._worker_session = None
         self._worker_first_token = Token()
-        self._worker_start_lock = threading.RLock()
+        self._worker_start_lock = RLock()
 
     def _worker_before_first_step(self, session: Session) -> None:
         """Prepare the first step of a session that has been made and has not begun."""

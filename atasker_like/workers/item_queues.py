@@ -10,8 +10,8 @@ from collections import deque
 from contextvars import ContextVar
 from functools import partial
 from queue import Empty
-from threading import RLock
 
+from .._atomics import RLock
 from .._inspect import is_coroutine_function, shown, signature_error
 from ..errors import InvalidTypeError
 

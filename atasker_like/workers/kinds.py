@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from functools import partial
 from queue import Empty
 
 from .. import _checks, _modes
+from .._atomics import RLock
 from .._checks import a_kind, ends_traceback, not_a_function
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
@@ -109,7 +109,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _worker_create_queue(self) -> None:
         """Create the queue and what goes with it, all of it empty."""
         # Guards a queue of asyncio, and the items that are not in it.
-        self._worker_items_lock = threading.RLock()
+        self._worker_items_lock = RLock()
         # These come before the items of the queue.
         self._worker_returned_items: deque[Any] = deque()
         # Triggers whose get() has taken an item and has not returned it.

@@ -21,7 +21,7 @@ import sys
 import threading
 from collections import deque
 
-from .._atomics import FREE_THREADED, Token
+from .._atomics import FREE_THREADED, RLock, Token
 from .._log import log
 from ..constants import TT_THREAD
 from ..engine.blocking import Latch
@@ -81,7 +81,7 @@ class Session:
         self.task: Task[Any] | None = None
         # Guards _cancel_requested, and the task if it may run before it is recorded. An RLock: a
         # signal handler or a finalizer may stop the worker between two lines of its holder.
-        self._cancel_lock = threading.RLock()
+        self._cancel_lock = RLock()
         self._cancel_requested = False      # the run has been asked to end, and no run follows
         self.caller: int | None = None      # the thread that is in code of the worker
         self.starter: int | None = threading.get_ident()    # the thread that is in start()

@@ -13,10 +13,10 @@ import dataclasses
 import enum
 import functools
 import sys
-import threading
 import types
 import typing
 
+from ..._atomics import RLock
 from ..._checks import nearest
 from ..._inspect import text_of
 from ...errors import InvalidTypeError
@@ -281,7 +281,7 @@ def _at_field(error: FieldError, owner: Any, name: str) -> FieldError:
 
 
 _dataclass_codecs: dict[Any, DataclassCodec] = {}   # guarded by _lock
-_lock = threading.RLock()       # guards _dataclass_codecs
+_lock = RLock()       # guards _dataclass_codecs
 
 
 def _dataclass_codec(kind: Any) -> DataclassCodec:
