@@ -175,7 +175,7 @@ class SchedulerRegistry:
                if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
             has_wait = accepts_keyword(scheduler.stop, "wait")
-            self._stop(scheduler, {"wait": wait and not loops} if has_wait else {})
+            self._stop(scheduler, {"wait": wait} if has_wait else {})
         for scheduler, loops in own:
             if loops:
                 from concurrent.futures import wait as wait_for

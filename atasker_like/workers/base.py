@@ -247,7 +247,7 @@ class BackgroundWorker(ManagedWorker):
         self.on_error(**keywords)
 
     def before_start(self) -> None:
-        """Called by :meth:`start`. If it raises, the worker does not start."""
+        """Called by :meth:`start`. The worker is active if this returns, and not if it raises."""
 
     def after_start(self) -> None:
         """Called by :meth:`start` when the worker is active."""
@@ -315,6 +315,7 @@ class BackgroundWorker(ManagedWorker):
             if not parts.state.is_running():
                 parts.pools.ensure_started()
             self.before_start()
+            session.announced = True
             self._worker_before_first_step(session)
         except BaseException:
             session.abort()
@@ -366,7 +367,7 @@ class BackgroundWorker(ManagedWorker):
     def is_active(self) -> bool:
         """Return True if the worker has been started and not stopped."""
         session = self._worker_session
-        return session is not None and session.active
+        return session is not None and session.active and session.announced
 
     def is_started(self) -> bool:
         """Return True if the worker has been started and its last run has not ended."""
@@ -495,7 +496,9 @@ class BackgroundWorker(ManagedWorker):
             del given["_worker"]        # it cannot be pickled
         taken = accepted_keywords(function, (*given, "_task_id"), len(items) + len(args))
         kwargs.update((name, value) for name, value in given.items() if name in taken)
-        wants_id = "_task_id" in taken and "_task_id" not in kwargs
+        # Coroutine functions get it if they name it: those of atasker do not expect it.
+        wants_id = ("_task_id" in taken and "_task_id" not in kwargs
+                    and (tt != TT_COROUTINE or names_keyword(function, "_task_id")))
         reason = signature_error(function, (*items, *args),
                                  dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:

@@ -75,6 +75,7 @@ class Session:
         self.successor_token = Token()
         self.predecessor: Session | None = None     # until it is done
         self.active = True                  # not stopped
+        self.announced = False              # before_start() has returned
         self.begun = False                  # the predecessor is done
         self.done = False
         self.busy = False                   # the function runs or is about to

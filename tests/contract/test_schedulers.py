@@ -454,7 +454,7 @@ def test_own_scheduler_runs_until_the_stop(supervisor):
     assert [loop for loop, _ in own.events] == [aloop.get_loop()] * 2
     assert own in supervisor.get_schedulers() and own in supervisor.get_info().schedulers
     assert supervisor.stop().complete
-    assert own.told.get(timeout=PATIENCE) == ("stop", False)
+    assert own.told.get(timeout=PATIENCE) == ("stop", True)
     ended = {own.told.get(timeout=PATIENCE), own.told.get(timeout=PATIENCE)}
     assert ended == {"loop ended", "second ended"}
     assert supervisor.get_schedulers() == {}

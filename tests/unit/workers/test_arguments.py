@@ -72,6 +72,19 @@ def test_coroutine_function_gets_what_its_signature_takes(supervisor):
     assert got == [(1, work, True, ["_name", "o"])]
 
 
+def test_coroutine_function_with_keywords_gets_no_task_id(supervisor):
+    got = []
+
+    @background_worker(supervisor=supervisor)
+    async def work(**kwargs):
+        got.append(sorted(kwargs))
+        return False
+
+    work.start()
+    work.wait_until_stop(PATIENCE)
+    assert got == [["_name", "_worker", "o"]]
+
+
 def test_wrong_signature_is_a_clear_error_at_the_start(any_kind):
     def one(item=None, *, needed):
         raise AssertionError

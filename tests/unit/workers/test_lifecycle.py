@@ -204,7 +204,7 @@ def test_start_and_stop_hooks_are_called_in_order(any_kind):
     worker.start()
     worker.stop()
     steps = [step for step in told if step != "run"]
-    assert steps[:3] == [("before_start", True, False), ("after_start", True, False),
+    assert steps[:3] == [("before_start", False, False), ("after_start", True, False),
                          ("before_stop", True, False)]
     # A run that ends by itself may be over, and after_stop() with it, while send_stop_events() is
     # called.
