@@ -76,7 +76,7 @@ class FunctionCollection:
             raise InvalidTypeError("on_error_kwargs takes a mapping, not "
                                    f"{type(on_error_kwargs).__name__}") from None
         self.on_error = on_error
-        self.include_exceptions = bool(include_exceptions)
+        self.include_exceptions: bool = bool(include_exceptions)
         self.default_priority: Number = TASK_NORMAL
         self._lock = Lock()     # guards _entries, which is replaced and never changed
         self._entries: tuple[tuple[Number, Function], ...] = ()     # in the order of their arrival
@@ -230,7 +230,7 @@ class TaskCollection(FunctionCollection):
         if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
                                    f"{type(supervisor).__name__}")
-        self.supervisor = task_supervisor if supervisor is None else supervisor
+        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         self.poll_delay = poll_delay
 
     def execute(self) -> tuple[dict[str, Any], bool]:

@@ -120,7 +120,7 @@ class ProcessDiedError(SupervisorError, BrokenExecutor):
         self.message = message
         self.pid = pid
         self.exitcode = exitcode
-        self.signal = -exitcode if exitcode is not None and exitcode < 0 else None
+        self.signal: int | None = -exitcode if exitcode is not None and exitcode < 0 else None
 
     def __str__(self) -> str:
         return self.message
@@ -170,7 +170,7 @@ class ExecutionError(SupervisorError, RuntimeError):
 
     def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.results = tuple(results)
+        self.results: tuple[Any, ...] = tuple(results)
 
 
 class QueueFullError(SupervisorError, Full):

@@ -73,13 +73,14 @@ class AsyncJob:
                                    f"{name_of(target)}; for a plain function use "
                                    "a background_worker with an interval")
         number = count("number of an async job", 0 if number is None else number, 0)
-        self.id = new_id()
+        self.id: str = new_id()
         self.target = target
-        self.args = _converted(tuple, "args", "a sequence", args)
+        self.args: Any = _converted(tuple, "args", "a sequence", args)
         self.kwargs: dict[str, Any] = _converted(dict, "kwargs", "a mapping", kwargs)
-        self.interval = max(seconds("interval of an async job",
-                                    0 if interval is None else interval), LEAST_INTERVAL)
-        self.timer = seconds("timer of an async job", 0 if timer is None else timer)
+        self.interval: float = max(
+            seconds("interval of an async job", 0 if interval is None else interval),
+            LEAST_INTERVAL)
+        self.timer: float = seconds("timer of an async job", 0 if timer is None else timer)
         self.number = number
         self.missed = 0
         self._cancelled = False
@@ -216,7 +217,8 @@ class AsyncJobScheduler:
 
     def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop,
                  on_end: Callable[[], None]) -> None:
-        self.id = self.name = name
+        self.id: str = name
+        self.name: str = name
         self._timer = timer
         self._loop = loop
         self._on_end = on_end

@@ -75,7 +75,7 @@ class LocalProxy(threading.local):
 _METHODS = frozenset(("get", "has", "set", "clear"))
 
 #: The namespace of the application.
-g = LocalProxy()
+g: LocalProxy = LocalProxy()
 
 
 class Locker:

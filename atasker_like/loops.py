@@ -55,7 +55,7 @@ class _TaskSet:
 
 
 #: Tasks that a loop does not wait for when it is stopped: they may wait without limit.
-unawaited = _TaskSet()
+unawaited: _TaskSet = _TaskSet()
 
 
 class ALoop:
@@ -295,7 +295,7 @@ class LoopRegistry:
     def __init__(self, supervisor_id: str, ended: Callable[[], None]) -> None:
         self._id = supervisor_id
         self._ended = ended
-        self.closed = False                 # no loop is started any more
+        self.closed: bool = False           # no loop is started any more
         self._lock = RLock()      # guards what follows
         self._aloops: dict[str, ALoop] = {}
         self._default: Any = None           # an ALoop or an asyncio loop

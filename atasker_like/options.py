@@ -306,8 +306,6 @@ class TaskOptions:
             return NotImplemented
         return self.as_dict() == other.as_dict()
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         shown = []
         for name, default in _DEFAULTS.items():

@@ -95,7 +95,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundTask", "background_task", "co_mp_apply", "current_task", "task_supervisor"]
 
 #: The supervisor of this process.
-task_supervisor = TaskSupervisor("default")
+task_supervisor: TaskSupervisor = TaskSupervisor("default")
 
 #: Calls that ``map`` submits at a time.
 _BATCH = 512

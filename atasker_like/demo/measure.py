@@ -29,7 +29,7 @@ class PoolUse:
     """The number of occupied slots of each pool, over time. For one thread."""
 
     def __init__(self, began: float) -> None:
-        self.interval = _INTERVAL
+        self.interval: float = _INTERVAL
         self._began = began         # a perf_counter reading, as the tasks' times are
         self._busy: dict[str, list[float]] = {THREADS: [], PROCESSES: []}     # seconds, by interval
 
@@ -101,7 +101,10 @@ class Tally:
     """The numbers of the files so far. One thread writes them; others may read the counts."""
 
     def __init__(self) -> None:
-        self.done = self.lines = self.functions = self.classes = 0
+        self.done: int = 0
+        self.lines: int = 0
+        self.functions: int = 0
+        self.classes: int = 0
         self.largest: tuple[str, int] | None = None        # a path, and its lines
         self.richest: tuple[str, int] | None = None        # a path, and its definitions
         self.unparsable: list[tuple[str, str]] = []           # paths, and why

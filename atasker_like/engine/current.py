@@ -37,7 +37,7 @@ def _make_current() -> Any:
     return Current()
 
 
-current = made_anew(_make_current)
+current: Any = made_anew(_make_current)
 
 #: The task that the running coroutine belongs to. A thread has its task in the pool thread instead.
 current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar(

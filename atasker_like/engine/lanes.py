@@ -69,9 +69,9 @@ class LaneEntry:
     _spec = None        # matches the spec of no task
 
     def __init__(self, lane: Lane, count: int, since: float) -> None:
-        self.lane = lane
-        self.count = count          # an upper bound of the tasks represented: see Lane.entries
-        self.since = since          # submission time of the first task, by perf_counter
+        self.lane: Lane = lane
+        self.count: int = count     # an upper bound of the tasks represented: see Lane.entries
+        self.since: float = since   # submission time of the first task, by perf_counter
 
 
 class Lane:
@@ -111,17 +111,18 @@ class Lane:
         self.limit: int | None = None
         self.rate: float | None = None
         self.size: int | None = None
-        self.burst, self.on_full = 1, "block"
-        self.paused = False
-        self.lends_slot = True      # a task in a thread lends its slot while it waits
+        self.burst: int = 1
+        self.on_full: str = "block"
+        self.paused: bool = False
+        self.lends_slot: bool = True  # a task in a thread lends its slot while it waits
         #: Slots in use: running tasks; in the process pool, processes that have tasks of the lane.
-        self.running = 0
+        self.running: int = 0
         #: Each waiting task has an entry, either in the run queue or parked. Withdrawn tasks have
         #: none. After withdrawals, the counts of the LaneEntry objects may add up to more.
-        self.entries = 0        # in the run queue
-        self.parked = 0
+        self.entries: int = 0   # in the run queue
+        self.parked: int = 0
         #: This many tasks may run without a check of the settings; -1 if each start needs it.
-        self.fast_limit = maxsize
+        self.fast_limit: int = maxsize
         self.head_entry: LaneEntry | None = None    # the run queue's head, when last taken from
         #: The level of the task that was taken last; None if a more urgent task may be there.
         self.cached_level: deque[Task[Any]] | None = None

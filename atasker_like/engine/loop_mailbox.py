@@ -130,7 +130,7 @@ class FutureWaiter:
 
     def __init__(self) -> None:
         loop = _running_loop()
-        self.mailbox = mailbox_of(loop)
+        self.mailbox: LoopMailbox = mailbox_of(loop)
         self.future: asyncio.Future[Any] = loop.create_future()
 
     def __call__(self) -> None:

@@ -39,13 +39,15 @@ class Registry:
                  "dropped_when_full", "history", "_shrunk")
 
     def __init__(self, tt: TaskType) -> None:
-        self.tt = tt
-        self.prefix = make_prefix(tt)
+        self.tt: TaskType = tt
+        self.prefix: str = make_prefix(tt)
         self.live: dict[int, Task[Any]] = {}      # by number
         self.named: dict[str, Task[Any]] = {}     # tasks with an id chosen by the caller, by id
-        self.last = 0       # the last number assigned; breaks ties, and counts submitted tasks
-        self.failed = self.cancelled = self.retried = 0
-        self.dropped_when_full = 0    # tasks cancelled because the queue had no room for them
+        self.last: int = 0  # the last number assigned; breaks ties, and counts submitted tasks
+        self.failed: int = 0
+        self.cancelled: int = 0
+        self.retried: int = 0
+        self.dropped_when_full: int = 0  # tasks cancelled because the queue had no room for them
         self._shrunk = 0    # the value of last when compact() shrank the table last
         # The times, by perf_counter, when the latest tasks were queued, started and completed.
         self.history: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)

@@ -15,6 +15,7 @@ from ..errors import TaskCancelledError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any, Mapping
 
 __all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback"]
@@ -44,17 +45,17 @@ class Failure:
 
     def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
                  call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None) -> None:
-        self.error = error
+        self.error: BaseException = error
         #: For a task of a map: its position. _call holds its arguments until item is first read.
-        self.index = index
+        self.index: int | None = index
         self._call = call
         #: The item was a tuple, which map() has passed as several positional arguments.
-        self.unpacked = call is not None and len(call[0]) > 1
+        self.unpacked: bool = call is not None and len(call[0]) > 1
         self._item: str | None = None
-        self.traceback = error.__traceback__
-        self.name = name
-        self.id = task_id
-        self.seen = False
+        self.traceback: TracebackType | None = error.__traceback__
+        self.name: str = name
+        self.id: str = task_id
+        self.seen: bool = False
         _failures[id(self)] = ref(self)
         if not _armed:
             _arm()
@@ -300,8 +301,6 @@ class TaskResult(Generic[T_co]):
         # Lists compare identical members as equal, without a call of a member's __eq__.
         mine, theirs = ([getattr(one, name) for name in self.__slots__] for one in (self, other))
         return mine == theirs
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         outcome = (f"value={shown(self.value)}" if self.exception is None

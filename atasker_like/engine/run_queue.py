@@ -54,13 +54,13 @@ class RunQueue:
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
         #: Slots in use, without lent ones. Critical tasks may raise it above every limit.
-        self.active = 0
+        self.active: int = 0
         #: Waiting tasks, without withdrawn tasks and those of blocked lanes.
-        self.waiting = 0
+        self.waiting: int = 0
         #: The lanes in front of the pool. A lane without references and tasks drops out.
         self.lanes: WeakSet[Lane] = WeakSet()
         #: While fewer tasks wait, a submission needs no further check.
-        self.fast_limit = maxsize
+        self.fast_limit: int = maxsize
         # By priority, each first in, first out; tasks and entries.
         self._levels: dict[int, deque[Any]] = {}
         self._order: list[int] = []     # a heap of the priorities that have a level

@@ -54,7 +54,7 @@ class AnnouncedFunction:
     __slots__ = ("function", "_before")
 
     def __init__(self, function: Callable[..., Any], before: Callable[[], None]) -> None:
-        self.function = function
+        self.function: Callable[..., Any] = function
         self._before = before
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -74,40 +74,40 @@ class TaskSpec:
                  tt: TaskType = TaskType.THREAD, callback: Callable[[Any], Any] | None = None,
                  loop: Any = None, worker: Any = None, takes_id: bool = False, lane: Any = None,
                  rank: int | None = None, hooks: Any = None) -> None:
-        self.pool = pool
-        self.target = target
-        self.options = options
+        self.pool: TaskOwner = pool
+        self.target: Callable[..., Any] = target
+        self.options: TaskOptions = options
         self.priority: int = int(Priority.NORMAL) if options.priority is None else options.priority
         self.name: str = options.name or name_of(target)
-        self.tt = tt
-        self.callback = callback
-        self.loop = loop
-        self.worker = worker
-        self.takes_id = takes_id
-        self.timeout = options.timeout
-        self.lane = lane
+        self.tt: TaskType = tt
+        self.callback: Callable[[Any], Any] | None = callback
+        self.loop: Any = loop
+        self.worker: Any = worker
+        self.takes_id: bool = takes_id
+        self.timeout: float | None = options.timeout
+        self.lane: Any = lane
         #: The order within the lane, lower first.
-        self.lane_order = self.priority if rank is None else rank
+        self.lane_order: int = self.priority if rank is None else rank
         #: Has started(task), retried(task, error) and ended(task). A pool thread makes these calls
         #: in order, one at a time. before_end(task, outcome) is optional: it is called with no lock
         #: held before a task ends by itself.
-        self.hooks = hooks
+        self.hooks: Any = hooks
         #: True if no option needs work at the end of a task, so that the pools use their fast path.
-        self.fast_finish = callback is None and hooks is None and not (
+        self.fast_finish: bool = callback is None and hooks is None and not (
             options.timeout or options.retries or options.delay or options.run_at is not None)
         #: True if submissions, too, use the fast path.
-        self.fast_submit = self.fast_finish and lane is None
+        self.fast_submit: bool = self.fast_finish and lane is None
         #: True if a task may start when it is submitted.
-        self.direct = not options.delay and options.run_at is None
+        self.direct: bool = not options.delay and options.run_at is None
         #: True if other tasks or attempts may share the task's context. Each attempt runs in a copy
         #: then.
-        self.shares_context = lane is not None or bool(options.retries)
+        self.shares_context: bool = lane is not None or bool(options.retries)
         #: True if a pool process needs only the function and its arguments.
-        self.compact_entry = not (takes_id or options.name is not None or options.retries)
+        self.compact_entry: bool = not (takes_id or options.name is not None or options.retries)
         #: True if the application may complete a task with mark_task_completed().
-        self.ends_early = False
+        self.ends_early: bool = False
         #: True if the error of a failed task shows the arguments of the call, as for ``map``.
-        self.keeps_items = False
+        self.keeps_items: bool = False
         # For the process pool: the expected seconds of a run (guarded by that pool's lock) and the
         # pickled target.
         self.expected_runtime: float | None = None

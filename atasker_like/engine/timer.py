@@ -53,10 +53,10 @@ class TimerEntry:
 
     def __init__(self, deadline: float, number: int, call: Callable[..., None],
                  arguments: tuple[Any, ...]) -> None:
-        self.deadline = deadline
-        self.number = number
+        self.deadline: float = deadline
+        self.number: int = number
         self.call: Callable[..., None] | None = call
-        self.arguments = arguments
+        self.arguments: tuple[Any, ...] = arguments
 
     def __lt__(self, other: TimerEntry) -> bool:
         if self.deadline != other.deadline:

@@ -93,9 +93,9 @@ class Wait:
 
     def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
                  certain: bool) -> None:
-        self.waiter = waiter        # the task that waits, or None
-        self.tasks = tasks          # the tasks that it waits for
-        self.certain = certain      # it has no timeout, and needs all of the tasks
+        self.waiter: WaitedTask | None = waiter  # the task that waits, or None
+        self.tasks: Sequence[WaitedTask] = tasks  # the tasks that it waits for
+        self.certain: bool = certain  # it has no timeout, and needs all of the tasks
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""
@@ -393,7 +393,7 @@ class LoopRun:
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
         pool_thread = current.pool_thread
-        self.blocked = running_loop()       # the loop that the caller blocks, or None
+        self.blocked: Any = running_loop()  # the loop that the caller blocks, or None
         outer = _run_of_coroutine() if _runs and self.blocked is not None else None
         self.waiter: WaitedTask | None      # the calling task, or None
         if outer is not None:
@@ -404,8 +404,8 @@ class LoopRun:
             coroutine = None if self.blocked is None else current_coroutine_task.get()
             here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is self.blocked
             self.waiter = coroutine if here else None
-        self.loop = loop
-        self.coro = coro
+        self.loop: Any = loop
+        self.coro: Coroutine[Any, Any, Any] = coro
         self._future: Any = None
         self._key = self if self.waiter is None else self.waiter
 

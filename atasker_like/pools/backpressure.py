@@ -65,7 +65,7 @@ class Intake(Telling):
     def __init__(self) -> None:
         super().__init__()
         self.max_queued: int | None = None      # the most tasks that may wait; None is no limit
-        self.on_full = "block"
+        self.on_full: str = "block"
         self.aging: float | None = None         # seconds after which a waiting task rises one class
         self.replacement: Successor | None = None     # has replaced this pool, and takes its tasks
         self._has_observers = False  # True while _notify_observers() has to run at each end

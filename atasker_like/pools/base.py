@@ -82,13 +82,13 @@ class Pool(Intake):
         super().__init__()
         self.name = name
         self.timer = timer
-        self.lock = RLock()       # guards the pool, its registry, run queue and tasks
-        self.parking = ParkingLot()         # where pool threads wait for the lock
-        self.registry = Registry(self.tt)
-        self.timeouts = Timeouts(timer, self)
-        self.run_queue = run_queue
-        self.accepting = False
-        self.draining = False               # it is being stopped: no lane stays paused
+        self.lock: Any = RLock()  # guards the pool, its registry, run queue and tasks
+        self.parking: ParkingLot = ParkingLot()  # where pool threads wait for the lock
+        self.registry: Registry = Registry(self.tt)
+        self.timeouts: Timeouts = Timeouts(timer, self)
+        self.run_queue: RunQueue = run_queue
+        self.accepting: bool = False
+        self.draining: bool = False         # it is being stopped: no lane stays paused
         self._ensure_started = wake_up  # starts the pool, or raises, if it does not accept
         self._spawn = spawn               # runs a call in a pool thread
         #: The pools whose critical sections a finalizer that calls this pool may have interrupted.
@@ -308,7 +308,7 @@ class Pool(Intake):
             if self.registry.live:
                 return False
             self.accepting = False
-            self.replacement = successor
+            self.replacement: Pool = successor
             self._wake_submitters()
         return True
 

@@ -29,7 +29,8 @@ class Telling:
     _spawn: Callable[[Callable[[], None]], None]
 
     def __init__(self) -> None:
-        self.late_after = float("inf")      # seconds in the queue after which a start is late
+        # seconds in the queue after which a start is late
+        self.late_after: float = float("inf")
         self.tell_late: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
         self._late_starts: list[tuple[Task[Any], float]] = []    # late starts, still to be reported
         self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []   # pending hook calls

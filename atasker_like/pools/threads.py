@@ -67,17 +67,17 @@ class PoolThread:
 
     def __init__(self, pool: ThreadPool, task: Task[Any] | None = None,
                  job: Callable[[], None] | None = None) -> None:
-        self.pool = pool
-        self.task = task                    # the task that it runs and holds a slot for
-        self.job = job                      # or the call that it runs without a slot
+        self.pool: ThreadPool = pool
+        self.task: Task[Any] | None = task  # the task that it runs and holds a slot for
+        self.job: Callable[[], None] | None = job  # or the call that it runs without a slot
         # Held while the thread has nothing to do. Any: a replaced lock class may return a value.
         self.wake: Any = threading.Lock()
         self.wake.acquire()
-        self.lend_depth = 0                 # nested waits: above 0, the slot is lent
-        self.abandoned = False              # the pool gave its task up; the slot is released
-        self.exit_when_idle = False         # it ends as soon as it has nothing to do
-        self.detached = False               # it has left the pool: it is woken only to end
-        self.awake = False                  # set once it is woken, cleared when it goes idle
+        self.lend_depth: int = 0            # nested waits: above 0, the slot is lent
+        self.abandoned: bool = False        # the pool gave its task up; the slot is released
+        self.exit_when_idle: bool = False   # it ends as soon as it has nothing to do
+        self.detached: bool = False         # it has left the pool: it is woken only to end
+        self.awake: bool = False            # set once it is woken, cleared when it goes idle
         self.thread: threading.Thread | None = None
 
     def lend(self) -> None:
@@ -103,7 +103,7 @@ class ThreadPool(Pool):
         self._abandoned: set[PoolThread] = set()
         self._number = 0
         self._retry_at = 0.0                         # the earliest time of the next start retry
-        self.min_size = 0
+        self.min_size: int = 0
         self.max_abandoned: int | None = MAX_ABANDONED
         self._max_idle = self._max_idle_for(None)              # the most idle threads that are kept
 

@@ -63,9 +63,9 @@ class QueueTask(Generic[P, T_co], Decorated):
     def __init__(self, queue: Submits, function: Callable[..., Any], options: TaskOptions,
                  untouched: bool = False) -> None:
         super().__init__(function)
-        self.queue = queue
+        self.queue: Submits = queue
         #: The options of the calls.
-        self.opts = options
+        self.opts: TaskOptions = options
         self._untouched = untouched     # all keywords of a call are the function's
 
     @ends_traceback

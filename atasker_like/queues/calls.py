@@ -91,8 +91,8 @@ class Keyed:
     __slots__ = ("call", "key")
 
     def __init__(self, call: Call, key: Any) -> None:
-        self.call = call
-        self.key = key
+        self.call: Call = call
+        self.key: Any = key
 
 
 def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,

@@ -73,7 +73,7 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *,
                  store_values: bool = True) -> None:
-        self.path = _MEMORY if path is None else os.fspath(path)
+        self.path: str = _MEMORY if path is None else os.fspath(path)
         self.store_values = store_values
         if not isinstance(self.path, str):
             raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")

@@ -44,14 +44,14 @@ class QueueConfig:
                  **unknown: NoReturn) -> None:
         for name in unknown:
             raise unknown_option(name, ARGUMENTS, type(self).__name__)
-        self.workers = None if workers is None else count("workers", workers)
-        self.size = count("size", size, 0)
-        self.timeout = seconds_or_none("timeout", timeout, above=True)
-        self.mode = one_of("mode", mode, MODES)
-        self.fail_policy = one_of("fail_policy", fail_policy, FAIL_POLICIES)
-        self.on_timeout = one_of("on_timeout", on_timeout, ON_TIMEOUT)
-        self.rate = None if rate is None else _checks.rate("rate", rate)
-        self.burst = count("burst", burst)
+        self.workers: int | None = None if workers is None else count("workers", workers)
+        self.size: int = count("size", size, 0)
+        self.timeout: float | None = seconds_or_none("timeout", timeout, above=True)
+        self.mode: str = one_of("mode", mode, MODES)
+        self.fail_policy: str = one_of("fail_policy", fail_policy, FAIL_POLICIES)
+        self.on_timeout: str = one_of("on_timeout", on_timeout, ON_TIMEOUT)
+        self.rate: float | None = None if rate is None else _checks.rate("rate", rate)
+        self.burst: int = count("burst", burst)
         for name, function in (("initializer", initializer), ("on_start", on_start),
                                ("on_complete", on_complete),
                                ("on_retry", on_retry)):
@@ -61,9 +61,9 @@ class QueueConfig:
             raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
                                    f"{type(supervisor).__name__}")
         self.initializer = initializer
-        self.initargs = tuple(initargs)
-        self.supervisor = task_supervisor if supervisor is None else supervisor
-        self.pool_priority = TaskOptions(priority=pool_priority).priority
+        self.initargs: tuple[Any, ...] = tuple(initargs)
+        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
+        self.pool_priority: int | None = TaskOptions(priority=pool_priority).priority
         self.on_start = on_start
         self.on_complete = on_complete
         self.on_retry = on_retry

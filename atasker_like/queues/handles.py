@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Sequence, Type, TypeVar
 
     from .._checks import Seconds
+    from ..engine.loop_mailbox import LoopMailbox
     from ..engine.result import TaskResult
     from ..engine.task import Task
     from .wait_group import WaitGroup
@@ -305,9 +306,9 @@ class LoopCall:
     __slots__ = ("task", "callback", "mailbox", "group")
 
     def __init__(self, task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
-        self.task = task
-        self.callback = callback
-        self.mailbox = mailbox_of(task._spec.loop)
+        self.task: Task[Any] = task
+        self.callback: Callable[[Task[Any]], Any] = callback
+        self.mailbox: LoopMailbox = mailbox_of(task._spec.loop)
         self.group: WaitGroup = task._spec.lane.callbacks
 
     def __call__(self, task: Task[Any]) -> None:

@@ -495,7 +495,7 @@ class Batch:
 
     def __init__(self, aborts: int) -> None:
         # How often the queue had aborted when the first of the calls was submitted.
-        self.aborts = aborts
+        self.aborts: int = aborts
 
 
 class _SaveOnSuccess:

@@ -47,10 +47,10 @@ class RunSummary:
                  timed_out: bool = False) -> None:
         self._tasks: list[Task[Any]] | None = list(tasks)
         self._results: tuple[TaskResult, ...] | None = None
-        self.total_submitted = len(self._tasks)
-        self.cancelled = countOf(map(_status, self._tasks), CANCELED)
-        self.failed = countOf(map(type, map(_outcome, self._tasks)), Failure)
-        self.succeeded = self.total_submitted - self.cancelled - self.failed
+        self.total_submitted: int = len(self._tasks)
+        self.cancelled: int = countOf(map(_status, self._tasks), CANCELED)
+        self.failed: int = countOf(map(type, map(_outcome, self._tasks)), Failure)
+        self.succeeded: int = self.total_submitted - self.cancelled - self.failed
         self.duration = duration
         self.timed_out = timed_out
 

@@ -64,10 +64,10 @@ class Backend:
                  arguments: bool = False) -> None:
         if not isinstance(arguments, bool):
             raise InvalidTypeError(f"arguments takes True or False, not {type(arguments).__name__}")
-        self.ttl = seconds_or_none("ttl", ttl, above=True)
+        self.ttl: float | None = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
         self.arguments = arguments
-        self.codec = Serializer(serializer)
+        self.codec: Serializer = Serializer(serializer)
         #: The address at which this process takes requests about its tasks, see :meth:`serve`; None
         #: if it takes none.
         self.address: str | None = None

@@ -35,7 +35,7 @@ class MemoryBackend(Backend):
     def __init__(self, max_results: int = 10000, ttl: Seconds | None = None,
                  serializer: str = "json", arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)
-        self.max_results = count("max_results", max_results)
+        self.max_results: int = count("max_results", max_results)
         # Guards the texts. Reentrant: a finalizer may ask for a result between any two lines.
         self._lock = RLock()
         # With the time of writing, oldest first.

@@ -90,7 +90,7 @@ class SQLiteBackend(Backend):
         if os.fspath(path) == ":memory:":
             raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; "
                                        "use a MemoryBackend")
-        self.path = os.path.abspath(os.fspath(path))
+        self.path: str = os.path.abspath(os.fspath(path))
         self.timeout = timeout
         # Reentrant: a finalizer or a signal handler may ask for a result.
         self._read_lock = RLock()   # guards the reader's connection, and _reading

@@ -103,7 +103,7 @@ class ResultWriter:
     """
 
     def __init__(self, supervisor: TaskSupervisor, backend: WritableBackend) -> None:
-        self.supervisor_id = supervisor.id
+        self.supervisor_id: str = supervisor.id
         self._back = supervisor._supervisor_parts.back   # a weak reference, in effect
         self.backend = backend
         # These are shared without a lock: append and popleft are atomic, also on a free-threaded
@@ -128,7 +128,7 @@ class ResultWriter:
         self._thread: threading.Thread | None = None
         self._wakeup = threading.Lock()     # held, while the thread has nothing to do
         self._wakeup.acquire()
-        self.dropped = 0                    # results that will never be stored
+        self.dropped: int = 0               # results that will never be stored
         #: The time of the last write of each address. For the writer's thread only.
         self._published: dict[str, float] = {}
         self.on_started: Callable[[Task[Any]], None]

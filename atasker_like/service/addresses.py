@@ -41,8 +41,8 @@ class Address:
 
     def __init__(self, address: Any) -> None:
         self.path: str | None = None
-        self.host = ""
-        self.port = 0
+        self.host: str = ""
+        self.port: int = 0
         if isinstance(address, Address):
             self.path, self.host, self.port = address.path, address.host, address.port
         elif isinstance(address, os.PathLike):

@@ -81,9 +81,9 @@ class ClientConnection(LineProtocol):
 
     def __init__(self, address: str, max_message: int) -> None:
         super().__init__()
-        self.loop = asyncio.get_running_loop()
-        self.is_open = False
-        self.is_full = False                    # the client writes faster than the service reads
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.is_open: bool = False
+        self.is_full: bool = False              # the client writes faster than the service reads
         self._address = address
         self._max_message = max_message
         self._results: dict[str, TaskFuture[TaskResult]] = {}

@@ -87,7 +87,7 @@ class Connection(LineProtocol):
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
-        self.mailbox = mailbox_of(self._loop)
+        self.mailbox: LoopMailbox = mailbox_of(self._loop)
         self._transport: Any = None
         self._authenticated = not server._requires_token
         self._lines: deque[bytes] = deque()         # received, but too much is in flight
@@ -405,10 +405,10 @@ class PendingRequest:
 
     def __init__(self, connection: Connection, request_id: str, size: int, confirm: bool) -> None:
         self._connection = connection
-        self.request_id = request_id
-        self.size = size
-        self.confirm = confirm      # True if the client waits for the acceptance
-        self.done = False
+        self.request_id: str = request_id
+        self.size: int = size
+        self.confirm: bool = confirm  # True if the client waits for the acceptance
+        self.done: bool = False
 
     @property
     def mailbox(self) -> LoopMailbox:

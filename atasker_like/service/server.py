@@ -65,15 +65,15 @@ class Server(ManagedWorker):
         # Without an address it is for clients of this process only.
         self._worker_holds_exit = address is not None
         self._address = None if address is None else Address(address)
-        self.max_message = _checks.count("max_message", chosen["max_message"], 256)
-        self.max_in_flight = _checks.count("max_in_flight", chosen["max_in_flight"], 1)
-        self.max_clients = _checks.count("max_clients", chosen["max_clients"], 1)
-        self.message_timeout = _checks.seconds("message_timeout", chosen["message_timeout"],
-                                               above=True)
+        self.max_message: int = _checks.count("max_message", chosen["max_message"], 256)
+        self.max_in_flight: int = _checks.count("max_in_flight", chosen["max_in_flight"], 1)
+        self.max_clients: int = _checks.count("max_clients", chosen["max_clients"], 1)
+        self.message_timeout: float = _checks.seconds(
+            "message_timeout", chosen["message_timeout"], above=True)
         self._token = _token(token)
         #: The context of the caller of serve(). Each request is handled in a copy. It is empty for
         #: the server of local clients, which the first client makes.
-        self.context = Context() if address is None else copy_context()
+        self.context: Context = Context() if address is None else copy_context()
         if self._address is not None:
             self._check_exposure(self._address, chosen["beyond_loopback"])
         self._loop: asyncio.AbstractEventLoop | None = None

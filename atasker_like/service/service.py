@@ -75,7 +75,7 @@ class Service:
         if not isinstance(self.supervisor, TaskSupervisor):
             raise InvalidTypeError("supervisor takes a TaskSupervisor, "
                                    f"not {type(supervisor).__name__}")
-        self.max_waiting = _checks.count("max_waiting", max_waiting)
+        self.max_waiting: int = _checks.count("max_waiting", max_waiting)
         self._handlers: dict[str, Handler] = {}
         self._lock = Lock()         # guards the fields below; no other code runs with it held
         self._alive = 0             # tasks that are accepted and have not ended

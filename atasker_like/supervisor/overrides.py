@@ -61,7 +61,7 @@ class Overrides:
 
     def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
-        self.puts = "put_task" in names
+        self.puts: bool = "put_task" in names
         self._marks = Marks(supervisor, names) if names - {"put_task"} else None
         #: The specs of calls of the subclass's put_task(), by the id of the task. Setting an entry
         #: and taking it are atomic, on a free-threaded build too.

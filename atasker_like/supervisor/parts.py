@@ -63,12 +63,12 @@ class Parts:
 
     def __init__(self, supervisor: Supervisor, overrides: Overrides | None,
                  **sizes: int | None) -> None:
-        self.back = BackReference(supervisor)
-        self.state = RunState(supervisor.id)
-        self.pools = PoolManager(self.state, self.back, **sizes)
-        self.specs = SpecFactory(self.state, self.back, self.pools, overrides)
-        self.schedulers = SchedulerRegistry(self.state)
-        self.shutdown = Shutdown(self.state, self.pools, self.schedulers)
+        self.back: BackReference = BackReference(supervisor)
+        self.state: RunState = RunState(supervisor.id)
+        self.pools: PoolManager = PoolManager(self.state, self.back, **sizes)
+        self.specs: SpecFactory = SpecFactory(self.state, self.back, self.pools, overrides)
+        self.schedulers: SchedulerRegistry = SchedulerRegistry(self.state)
+        self.shutdown: Shutdown = Shutdown(self.state, self.pools, self.schedulers)
         self._processes: ProcessPools | None = None
 
     @property

@@ -99,19 +99,20 @@ class PoolManager:
     def __init__(self, state: RunState, back: BackReference, **sizes: Any) -> None:
         self._state = state
         self._back = back
-        self.late_starts = LateStartMonitor(back)
+        self.late_starts: LateStartMonitor = LateStartMonitor(back)
         self.thread_sizes: dict[str, Any] = {
             "pool_size": THREADS_PER_CPU * (os.cpu_count() or 1), "reserve_normal": RESERVE,
             "reserve_high": RESERVE, **checked_sizes("thread", **sizes)}
         self.thread_view: ThreadPoolView | None = None
         name = f"supervisor_{state.supervisor_id}"
-        self.timer = Timer(f"{name}_timer")
-        self.threads = ThreadPool(f"{name}_thread", self.timer, back.ensure_started,
-                                  **self.thread_sizes)
-        self.loops = LoopRegistry(state.supervisor_id, lambda: coroutines.abandon_closed())
-        self.coroutines = coroutines = CoroutinePool(f"{name}_loops", self.timer,
-                                                     back.ensure_started,
-                                                     self.threads.spawn, self.loops)
+        self.timer: Timer = Timer(f"{name}_timer")
+        self.threads: ThreadPool = ThreadPool(f"{name}_thread", self.timer, back.ensure_started,
+                                              **self.thread_sizes)
+        self.loops: LoopRegistry = LoopRegistry(state.supervisor_id,
+                                                lambda: coroutines.abandon_closed())
+        coroutines = CoroutinePool(f"{name}_loops", self.timer, back.ensure_started,
+                                   self.threads.spawn, self.loops)
+        self.coroutines: CoroutinePool = coroutines
         self.loops.serve(self.coroutines)
         self.coroutines.outer_pools.append(self.threads)
         self.processes: ProcessPool | ExternalPool | None = None

@@ -30,11 +30,12 @@ class RunState:
 
     def __init__(self, supervisor_id: str) -> None:
         self.supervisor_id = supervisor_id
-        self.lock = RLock()       # guards the phase, and the making of the process pool
-        self.phase = NEW
+        # guards the phase, and the making of the process pool
+        self.lock: RLock = RLock()
+        self.phase: str = NEW
         self.started_at: float | None = None        # epoch seconds
-        self.explicit = False                       # the application has called start()
-        self.stopped = threading.Event()
+        self.explicit: bool = False                 # the application has called start()
+        self.stopped: threading.Event = threading.Event()
         #: Called once each when what holds the exit of the interpreter may have changed. Shared
         #: without a lock: append() and popleft() are atomic, on a free-threaded build too.
         self._exit_waiters: deque[Callable[[], None]] = deque()

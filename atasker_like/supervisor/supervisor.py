@@ -73,9 +73,9 @@ class TaskSupervisor(NoExecutor):
 
     def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
                  reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
-        self.id = supervisor_id or f"supervisor-{next(_numbers)}"
-        self.daemon = False
-        self.poll_delay = 0.1       # accepted for old applications: nothing here polls
+        self.id: str = supervisor_id or f"supervisor-{next(_numbers)}"
+        self.daemon: bool = False
+        self.poll_delay: float = 0.1  # accepted for old applications: nothing here polls
         parts = Parts(self, Overrides.of(self, TaskSupervisor), pool_size=pool_size,
                       reserve_normal=reserve_normal, reserve_high=reserve_high)
         self._supervisor_parts = parts

@@ -167,7 +167,7 @@ class BackgroundWorker(ManagedWorker):
         self._worker_static = executor_func is None
         self.priority: int = TASK_NORMAL
         self._worker_set_priority(get("priority"))
-        self.o = get("o")
+        self.o: Any | None = get("o")
         self.on_error: Callable[..., Any] | None = get("on_error")
         if self.on_error is not None and not callable(self.on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
@@ -184,13 +184,13 @@ class BackgroundWorker(ManagedWorker):
         if not isinstance(self.supervisor, TaskSupervisor):
             raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
                                    f"{type(supervisor).__name__}")
-        self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
+        self.poll_delay: Any = get("poll_delay", self.supervisor.poll_delay)
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
         self._worker_loop: Any = get("loop")
         #: For applications, which may guard starts and stops by it. The package does not use it.
-        self.start_stop_lock = RLock()
+        self.start_stop_lock: RLock = RLock()
         policy, most, within = get("restart"), get("max_restarts"), get("within")
         policy = "on_failure" if policy is None else policy
         if policy not in RESTARTS:
@@ -273,7 +273,7 @@ class BackgroundWorker(ManagedWorker):
         """
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
-        self.name = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
+        self.name: str = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
 
     def start(self, *args: Any, **kwargs: Any) -> bool:
         """Start the worker. The arguments go to each run of its function.

@@ -506,7 +506,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
             raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as "
                                    "interval= or delay=")
         self._worker_times: _Times = _Times(1, None)
-        self.keep_interval = False
+        self.keep_interval: bool = False
         self._worker_set_times(options.get("interval"),
                                options.get("delay", options.get("delay_after")),
                                options.get("delay_before"))

@@ -92,13 +92,13 @@ class Call:
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
                  tt: TaskType, wants_id: bool, to_result: Callable[[Any], Any] | None,
                  loop: asyncio.AbstractEventLoop | None) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.tt = tt
-        self.wants_id = wants_id
-        self.to_result = to_result
-        self.loop = loop
+        self.function: Callable[..., Any] = function
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
+        self.tt: TaskType = tt
+        self.wants_id: bool = wants_id
+        self.to_result: Callable[[Any], Any] | None = to_result
+        self.loop: asyncio.AbstractEventLoop | None = loop
 
 
 class _Run:
@@ -146,17 +146,17 @@ class Runner:
         self.trigger = trigger
         self.pool: Any = supervisor.pool_for(call.tt)
         self.threads: Any = supervisor.pool_for(TT_THREAD)
-        self.function = call.function
-        self.args = call.args
-        self.kwargs = call.kwargs
-        self.to_result = call.to_result
-        self.wants_id = call.wants_id and call.tt != TT_MP   # else the process passes it
-        self.context = copy_context()
+        self.function: Callable[..., Any] = call.function
+        self.args: tuple[Any, ...] = call.args
+        self.kwargs: dict[str, Any] = call.kwargs
+        self.to_result: Callable[[Any], Any] | None = call.to_result
+        self.wants_id: bool = call.wants_id and call.tt != TT_MP  # else the process passes it
+        self.context: Context = copy_context()
         self._restarts: deque[float] = deque()  # times of the last ones, if max_restarts is set
-        self.spec = TaskSpec(self.pool, self._target(),
-                             TaskOptions(name=worker.name, priority=worker.priority),
-                             call.tt, loop=call.loop, worker=worker,
-                             takes_id=call.wants_id and call.tt == TT_MP)
+        self.spec: TaskSpec = TaskSpec(
+            self.pool, self._target(), TaskOptions(name=worker.name, priority=worker.priority),
+            call.tt, loop=call.loop, worker=worker,
+            takes_id=call.wants_id and call.tt == TT_MP)
         specs = supervisor._supervisor_parts.specs
         specs.watch(self.spec)
         self.start: Any = specs.starter(self.spec)

@@ -30,6 +30,7 @@ from .runners import make_runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from typing import Any, Callable, Protocol
 
     from ..engine.task import Task
@@ -66,19 +67,19 @@ class Session:
         self._threads: Any = supervisor.pool_for(TT_THREAD)
         self.timer: Any = self._threads.timer
         self.trigger = trigger
-        self.loop = call.loop               # where a coroutine function runs
+        self.loop: asyncio.AbstractEventLoop | None = call.loop  # where a coroutine function runs
         self._ownership = Token()
         self._step_requested = False        # the timer will call step()
         self._stop_token = Token()          # taken by the caller that stops the session
         #: Taken by the one session that follows: a handler may start the worker in the middle of
         #: another start.
-        self.successor_token = Token()
+        self.successor_token: Token = Token()
         self.predecessor: Session | None = None     # until it is done
-        self.active = True                  # not stopped
-        self.announced = False              # before_start() has returned
-        self.begun = False                  # the predecessor is done
-        self.done = False
-        self.busy = False                   # the function runs or is about to
+        self.active: bool = True            # not stopped
+        self.announced: bool = False        # before_start() has returned
+        self.begun: bool = False            # the predecessor is done
+        self.done: bool = False
+        self.busy: bool = False             # the function runs or is about to
         self.task: Task[Any] | None = None
         # Guards _cancel_requested, and the task if it may run before it is recorded. An RLock: a
         # signal handler or a finalizer may stop the worker between two lines of its holder.
@@ -89,7 +90,7 @@ class Session:
         self._done_callbacks: deque[Callable[[], None]] = deque()
         self._idle_callbacks: deque[Callable[[], None]] = deque()
         #: Taken by the caller that logs the items that are left in the queue.
-        self.report_token = Token()
+        self.report_token: Token = Token()
         self._runner = make_runner(self, worker, trigger, call)
 
     # -- ownership ---------------------------------------------------------------------------------

@@ -34,8 +34,9 @@ class ExecutorAdapter:
     def __init__(self, executor: Any) -> None:
         self.executor = executor
         self.name: str = type(executor).__name__
-        self.in_process = _is_one_of(executor, ("concurrent.futures.thread", "ThreadPoolExecutor"),
-                                     ("multiprocessing.pool", "ThreadPool"))
+        self.in_process: bool = _is_one_of(
+            executor, ("concurrent.futures.thread", "ThreadPoolExecutor"),
+            ("multiprocessing.pool", "ThreadPool"))
 
     def size(self) -> int:
         """Return the number of calls that the executor runs at once (default: the CPU count)."""

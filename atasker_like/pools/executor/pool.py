@@ -75,7 +75,7 @@ class ExternalPool(Pool):
                  pool_size: int, reserve_normal: int = 0, reserve_high: int = 0) -> None:
         super().__init__(name, timer, wake_up, spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
-        self.adapter = adapter
+        self.adapter: ExecutorAdapter = adapter
         self._calls: set[_Call] = set()             # the calls that occupy a slot
         self._to_submit: deque[_Call] = deque()       # those of them that wait for the giver
         self._submitter_running = False                        # a giver runs or is asked for

@@ -114,7 +114,7 @@ class PipeReader:
         self._left = length - len(first)    # bytes that are still in the pipe
         self._first = memoryview(first)
         self._wait = wait
-        self.torn = False                   # the other end was closed too early
+        self.torn: bool = False             # the other end was closed too early
 
     def readinto(self, target: Any) -> int:
         """Fill a buffer.

@@ -43,9 +43,9 @@ class ExitStatus:
     __slots__ = ("code", "reason", "cause")
 
     def __init__(self, code: int | None, reason: str = "", cause: str = "") -> None:
-        self.code = code
-        self.reason = reason
-        self.cause = cause
+        self.code: int | None = code
+        self.reason: str = reason
+        self.cause: str = cause
 
     def __str__(self) -> str:
         if self.cause:

@@ -101,9 +101,9 @@ class ProcessPool(Upkeep):
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
         self.initializer = initializer
-        self.initargs = initargs
+        self.initargs: tuple[Any, ...] = initargs
         self.maxtasksperchild = maxtasksperchild
-        self.min_size = 0
+        self.min_size: int = 0
         self._processes: list[PoolProcess] = []
         self._idle: list[PoolProcess] = []
         self._departing = False

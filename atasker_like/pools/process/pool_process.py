@@ -33,37 +33,43 @@ class PoolProcess:
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
                  server: int | None, files: list[tuple[int, Identity | None]]) -> None:
-        self.process = process
-        self.files = files                  # the descriptors of multiprocessing for it
-        self.server = server                # the pid of the fork server that started it, or None
+        self.process: Any = process
+        # the descriptors of multiprocessing for it
+        self.files: list[tuple[int, Identity | None]] = files
+        self.server: int | None = server    # the pid of the fork server that started it, or None
         self.pid: int = process.pid
-        self.pipes = pipes                  # the parent's ends
-        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd, _, self.stacks_fd = [
-            pipe.fileno() for pipe in pipes]
+        self.pipes: list[Connection] = pipes    # the parent's ends
+        fds: list[int] = [pipe.fileno() for pipe in pipes]
+        self.task_fd: int = fds[0]
+        self.ticket_in: int = fds[1]
+        self.ticket_out: int = fds[2]
+        self.result_fd: int = fds[3]
+        self.stacks_fd: int = fds[5]
         self.inflight: deque[Task[Any]] = deque()
-        self.frame = 0
-        self.lowest_priority = -1                     # the least urgent priority in flight
-        self.revoked = False                # tasks were revoked: send nothing until it is idle
-        self.ready = False
+        self.frame: int = 0
+        self.lowest_priority: int = -1                # the least urgent priority in flight
+        self.revoked: bool = False          # tasks were revoked: send nothing until it is idle
+        self.ready: bool = False
         # Why it is being ended: the task that is the reason, its error, and its pause before a
         # retry; each may be None.
         self.termination: tuple[Task[Any] | None, BaseException | None, float | None] | None = None
         self.lanes: dict[Lane, int] = {}    # the number of tasks in flight, by lane
-        self.tasks_left = quota  # the number of tasks that it may still be sent, or None
-        self.retiring = False               # it is replaced when it is idle
+        # the number of tasks that it may still be sent, or None
+        self.tasks_left: int | None = quota
+        self.retiring: bool = False         # it is replaced when it is idle
         self.outbox: deque[memoryview] = deque()    # data for which the task pipe had no room
-        self.partial = b""                  # an incomplete result; only the I/O thread uses it
-        self.started_at = monotonic()
+        self.partial: bytes = b""           # an incomplete result; only the I/O thread uses it
+        self.started_at: float = monotonic()
         self.ready_timer: TimerEntry | None = None       # the timer entry of initializer_timeout
-        self.memory_checked_at = self.started_at            # when its memory was last measured
+        self.memory_checked_at: float = self.started_at     # when its memory was last measured
         self.error: BaseException | None = None     # why it did not get ready
-        self.closed = False                 # its task pipe, or all its pipes, are closed
+        self.closed: bool = False           # its task pipe, or all its pipes, are closed
         # An interrupt may come at any line. While touched, the tasks sent and the tasks in flight
         # may differ.
-        self.inconsistent = False
+        self.inconsistent: bool = False
         self.revoking: list[Task[Any]] = []   # tasks that are being revoked
-        self.unsent = 0                     # so many of the last tasks in flight were never sent
-        self.draining = False                # it runs the tasks it received, then it exits
+        self.unsent: int = 0                # so many of the last tasks in flight were never sent
+        self.draining: bool = False          # it runs the tasks it received, then it exits
 
 
 def kill(process: Any) -> None:

@@ -48,7 +48,7 @@ class Upkeep(Dispatcher):
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
-        self.killed = 0                     # the number of processes that were killed
+        self.killed: int = 0                # the number of processes that were killed
         self._logs: deque[tuple[dict[str, Any], str | None, str | None]] = deque()
         self._relaying = False              # a pool thread passes them to the handlers
         self._lost_logs = 0

@@ -90,7 +90,7 @@ class ForkTemplate:
                 for stream in (sys.stdout, sys.stderr):
                     with suppress(Exception):       # closed, or None
                         stream.flush()              # or each process would write the data again
-                self.pid = os.fork()
+                self.pid: int = os.fork()
                 if not self.pid:
                     _serve_forked(theirs, initializer, initargs)
         except BaseException:

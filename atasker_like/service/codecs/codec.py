@@ -40,9 +40,10 @@ class FieldError(Exception):
 
     def hide(self) -> None:
         """Remove the value, and the path in it, which may contain keys."""
-        self.args = (self._wanted,)
+        self.args: tuple[Any, ...] = (self._wanted,)
         self._steps.clear()
-        self.__cause__ = self.__context__ = None
+        self.__cause__: BaseException | None = None
+        self.__context__: BaseException | None = None
 
     @property
     def reason(self) -> str:
