@@ -106,15 +106,11 @@ class RemoteTaskView(Attempt):
 
     __slots__ = ("id", "name", "attempts", "_retries")
 
-    if TYPE_CHECKING:
-        attempts: int
-        _retries: int
-
     def __init__(self, task_id: str, name: str, attempts: int, retries: int) -> None:
-        self.id = task_id
-        self.name = name
-        self.attempts = attempts
-        self._retries = retries
+        self.id: str = task_id
+        self.name: str = name
+        self.attempts: int = attempts
+        self._retries: int = retries
 
     @property
     def short_id(self) -> str:

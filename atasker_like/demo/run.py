@@ -49,9 +49,11 @@ GRACE = 1.0
 _ADVICE = ("name a folder with .py files or a single file, or leave PATH out to index Python's "
            "standard library")
 
-read_source = background_task(source.read_source)
-count_definitions = background_task(source.count_definitions, tt=TT_MP)
-count_names = background_task(source.count_names, tt=TT_MP, priority=TASK_LOW)
+read_source: BoundTask[[str], tuple[bytes, int]] = background_task(source.read_source)
+count_definitions: BoundTask[[bytes], tuple[int, int]] = background_task(
+    source.count_definitions, tt=TT_MP)
+count_names: BoundTask[[str], int] = background_task(
+    source.count_names, tt=TT_MP, priority=TASK_LOW)
 
 
 class DemoError(Exception):

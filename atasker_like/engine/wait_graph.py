@@ -152,7 +152,7 @@ class _CoroutineWait(_UnconfirmedWait):
     def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
                  waker: FutureWaiter) -> None:
         _UnconfirmedWait.__init__(self, waiter, tasks, certain)
-        self.waker = waker      # the waiter that wakes the coroutine
+        self.waker: FutureWaiter = waker        # the waiter that wakes the coroutine
 
     def mailbox(self) -> LoopMailbox:
         return self.waker.mailbox

@@ -48,7 +48,7 @@ class _Handle(TaskView[T_co], Handle):
     __slots__ = ()
 
     def __init__(self, task: Task[T_co]) -> None:
-        self.task = task
+        self.task: Task[T_co] = task
 
     # -- what it is --------------------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class ProcessPool(Upkeep):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
     tt = TaskType.MP
+    killed: int
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  spawn: Callable[[Callable[[], None]], None], pool_size: int,
