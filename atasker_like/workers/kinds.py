@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from functools import partial
+from operator import attrgetter
 from queue import Empty
 
 from .. import _checks, _modes
@@ -516,23 +517,19 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
                                        f"not {overlap!r}")
         self._worker_settings["overlap"] = overlap
 
-    @property
-    def delay(self) -> float | None:
-        """The seconds between two runs."""
-        return self._worker_times.delay
-
-    @delay.setter
-    def delay(self, seconds: float | None) -> None:
-        self._worker_made_times().delay = _seconds("delay", seconds)
-
-    @property
-    def delay_before(self) -> float | None:
-        """The seconds before each run, or None."""
-        return self._worker_times.before
-
-    @delay_before.setter
-    def delay_before(self, seconds: float | None) -> None:
-        self._worker_made_times().before = _seconds("delay_before", seconds)
+    if TYPE_CHECKING:
+        delay: float | None
+        delay_before: float | None
+    else:
+        # Their getters have no frame of Python: each run reads them several times.
+        delay = property(
+            attrgetter("_worker_times.delay"),
+            lambda self, value: self._worker_set_time("delay", value),
+            doc="The seconds between two runs.")
+        delay_before = property(
+            attrgetter("_worker_times.delay_before"),
+            lambda self, value: self._worker_set_time("delay_before", value),
+            doc="The seconds before each run, or None.")
 
     @property
     def interval(self) -> Any:
@@ -547,10 +544,10 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         else:
             self._worker_set_times(seconds, None, None)
 
-    def _worker_made_times(self) -> _Times:
+    def _worker_set_time(self, name: str, value: Any) -> None:
         # a subclass may assign a delay before it calls __init__(), which replaces it
-        times: _Times = self.__dict__.setdefault("_worker_times", _Times(1, None))
-        return times
+        times = self.__dict__.setdefault("_worker_times", _Times(1, None))
+        setattr(times, name, _seconds(name, value))
 
     def _worker_set_times(self, interval: Any, delay: Any, before: Any) -> None:
         """Check the times and set those that are not None.
@@ -586,11 +583,11 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 class _Times:
     """The values of ``delay`` and ``delay_before`` of an interval worker."""
 
-    __slots__ = ("delay", "before")
+    __slots__ = ("delay", "delay_before")
 
     def __init__(self, delay: float | None, before: float | None) -> None:
         self.delay = delay
-        self.before = before
+        self.delay_before = before
 
 
 def _seconds(name: str, value: Any) -> float | None:

@@ -263,14 +263,15 @@ class _PoolRunner(Runner):
         except Exception as error:          # the loop is closed
             log.error("worker %s: %s", self.worker.name, error)
             return False
-        self._accepted(run, task)
+        run.accepted = True
+        if not self.session.active:
+            self._stopped_meanwhile(run, task)
         return True
 
-    def _accepted(self, run: _Run, task: Task[Any]) -> None:
-        run.accepted = True
-        if not self.session.active:         # the stop came during the submission
-            self._withdraw(run)
-            self.session.cancel_if_requested(task)
+    def _stopped_meanwhile(self, run: _Run, task: Task[Any]) -> None:
+        """Withdraw a run after a stop that came during the submission."""
+        self._withdraw(run)
+        self.session.cancel_if_requested(task)
 
     def withdraw(self) -> None:
         run = self._run
@@ -336,7 +337,8 @@ class _ThreadRunner(_PoolRunner):
             while self._run_once(item) and session.active and self._may_repeat(began):
                 item = None
         finally:
-            self._function_ended(run)
+            if run.is_last():
+                self._run_ended()
 
     def _may_repeat(self, began: float) -> bool:
         """Return True if the next run may follow in the same task."""
@@ -401,7 +403,8 @@ class _ThreadRunner(_PoolRunner):
                 return False
             began = worker.last_executed = perf_counter()
             try:
-                result = self.function(*item, *self.args, **self._keywords())
+                keywords = self._keywords() if self.wants_id else self.kwargs
+                result = self.function(*item, *self.args, **keywords)
                 if self.to_result is not None and result is not False:
                     result = self.to_result(result)
             except BaseException as error:
@@ -457,7 +460,9 @@ class _PutTaskRunner(_ThreadRunner):
         if isinstance(task, Task):
             session.task = run.task = task
             task.add_done_callback(lambda task: self._task_ended(run, task))
-            self._accepted(run, task)
+            run.accepted = True
+            if not session.active:
+                self._stopped_meanwhile(run, task)
         elif run.begin():
             self.worker._worker_item_done(self.trigger)
             self.trigger.note()

@@ -137,7 +137,7 @@ class Session:
         Return False if the ownership is back.
         """
         if self.active:
-            if not self.trigger.is_due(self.clock()):
+            if not self.trigger.is_due(self.timer.clock()):
                 self.trigger.schedule(self)
                 self._ownership.put_back()
                 if self._idle_callbacks:
@@ -161,7 +161,7 @@ class Session:
         """Go on after a run. (ownership held)"""
         self.task = None
         self.busy = False
-        self.trigger.run_ended(self.clock())
+        self.trigger.run_ended(self.timer.clock())
         if not self._step() and (not self.active or self.trigger.may_be_due()):
             self.step()
 

@@ -301,7 +301,7 @@ class IntervalTrigger(EventTrigger):
         return True
 
     def is_due(self, now: float) -> bool:
-        triggered = self._collect()
+        triggered = self._collect() if self.calls else False
         if self._deadline > now:
             return triggered
         times = self._times
