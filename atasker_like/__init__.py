@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
+    from .pools.views import ProcessPoolView, ThreadPoolView
     from .queues.async_queue import AsyncQueue
     from .queues.bound import QueueTask
     from .queues.checkpoint import Checkpoint
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from .queues.sync_queue import ProcessQueue, ThreadQueue
     from .results import (AsyncResult, Backend, MemoryBackend, SQLiteBackend, StoredResult,
                           SyncResult, TaskState)
-    from .supervisor.stats import StopReport, WorkerStats
+    from .supervisor.stats import Info, PoolStats, Stats, StopReport, WorkerStats
     from .supervisor.supervisor import TaskSupervisor
     from .tasks import BoundTask, background_task, co_mp_apply, task_supervisor
     from .waiting import as_completed, co_as_completed, co_wait_completed, wait_completed
@@ -93,7 +94,8 @@ _HOMES = {
     "queues.summary": ("RunSummary",),
     "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult",
                 "SyncResult", "TaskState"),
-    "supervisor.stats": ("StopReport", "WorkerStats"),
+    "pools.views": ("ProcessPoolView", "ThreadPoolView"),
+    "supervisor.stats": ("Info", "PoolStats", "Stats", "StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "background_task", "co_mp_apply", "task_supervisor"),
     "waiting": ("as_completed", "co_as_completed", "co_wait_completed", "wait_completed"),
@@ -106,21 +108,20 @@ __all__ = [
     "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "AsyncResult", "Backend",
     "BackendNotConfiguredError", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask",
-    "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection",
-    "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
-    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError",
-    "ProcessExecutor", "ProcessQueue", "Progress", "QueueFullError", "QueueStateError",
-    "QueueTask", "RemoteError", "RemoteTraceback",
-    "ResultBackendError", "ResultNotStoredError", "RunSummary", "SQLiteBackend",
-    "ServiceConnectionError", "StopReport", "StoredResult", "SupervisorBusyError",
-    "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup", "SyncTaskHandle",
-    "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
-    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED",
-    "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions",
-    "TaskPendingError", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskRetryError",
-    "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType",
-    "ThreadExecutor", "ThreadQueue",
+    "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection", "Info",
+    "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy", "Locker",
+    "MemoryBackend", "PoolBrokenError", "PoolStats", "Priority", "ProcessDiedError",
+    "ProcessExecutor", "ProcessPoolView", "ProcessQueue", "Progress", "QueueFullError",
+    "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback", "ResultBackendError",
+    "ResultNotStoredError", "RunSummary", "SQLiteBackend", "ServiceConnectionError", "Stats",
+    "StopReport", "StoredResult", "SupervisorBusyError", "SupervisorError",
+    "SupervisorStoppedError", "SyncResult", "SyncTaskGroup", "SyncTaskHandle", "TASK_CRITICAL",
+    "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED",
+    "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP",
+    "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskGroup",
+    "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError",
+    "TaskRefusedError", "TaskResult", "TaskRetryError", "TaskState", "TaskStatus", "TaskSupervisor",
+    "TaskTimeoutError", "TaskType", "ThreadExecutor", "ThreadPoolView", "ThreadQueue",
     "WaitDeadlockError", "WaitTimeoutError", "WorkerStats", "amap", "as_completed",
     "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply",
     "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "report_progress", "run",

@@ -65,6 +65,7 @@ class Attempt:
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.
         :raises TaskRetryError: (a RuntimeError) there is no attempt left, and no error to raise; or
             the caller is not the function that the task runs.
+        :raises InvalidTypeError: (a TypeError) ``exc`` is not an exception.
 
         >>> @background_task(retries=2)
         ... def connect():

@@ -126,6 +126,7 @@ class FunctionCollection:
 
         If the collection does not have it and there is an ``on_error``, call that.
 
+        :param f: the function, as it was added.
         :raises InvalidArgumentError: (a ValueError) the collection does not have it.
         """
         # Equal methods need not be identical.
@@ -208,6 +209,9 @@ class TaskCollection(FunctionCollection):
 
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :param poll_delay: accepted for old applications; nothing polls.
+    :param on_error: as for :class:`FunctionCollection`.
+    :param on_error_kwargs: as for :class:`FunctionCollection`.
+    :param include_exceptions: as for :class:`FunctionCollection`.
     :raises InvalidTypeError: (a TypeError) supervisor is no TaskSupervisor; and as
         :class:`FunctionCollection`.
 

@@ -39,7 +39,13 @@ class _Number(IntEnum):
 
 
 class Priority(_Number):
-    """The four named priorities. Lower runs first; any other integer may be used as well."""
+    """The four named priorities. Lower runs first; any other integer may be used as well.
+
+    It is a constant for all threads.
+
+    >>> Priority.HIGH, Priority.HIGH == 50, f'{Priority.HIGH}'
+    (<Priority.HIGH: 50>, True, '50')
+    """
 
     CRITICAL = 0
     HIGH = 50
@@ -48,7 +54,11 @@ class Priority(_Number):
 
 
 class TaskType(_Number):
-    """The kinds of task: run in an event loop, in a pool thread or in a pool process."""
+    """The kinds of task: run in an event loop, in a pool thread or in a pool process.
+
+    >>> background_task(pow)(2, 3).tt == TaskType.THREAD
+    True
+    """
 
     COROUTINE = 0
     THREAD = 1
@@ -56,7 +66,14 @@ class TaskType(_Number):
 
 
 class TaskStatus(_Number):
-    """The states of a task. ``COMPLETED`` and ``CANCELED`` are final."""
+    """The states of a task. ``COMPLETED`` and ``CANCELED`` are final.
+
+    It is a constant for all threads.
+
+    >>> task = background_task(pow)(2, 3)
+    >>> task.value(), task.status == TaskStatus.COMPLETED
+    (8, True)
+    """
 
     CANCELED = -1
     QUEUED = 0

@@ -94,6 +94,7 @@ class _LaneExecutor(Executor):
 
         Its attribute ``task`` is the task.
 
+        :param fn: a callable; for a :class:`ProcessExecutor` one that a process can import.
         :raises InvalidTypeError: (a TypeError) the function cannot run in this pool.
         :raises ClosedError: (a RuntimeError) :meth:`shutdown` was called.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
@@ -114,14 +115,15 @@ class _LaneExecutor(Executor):
         The calls are submitted now. When the iterator is closed, calls that have not begun are
         cancelled.
 
+        The other errors are those of :meth:`submit`.
+
+        :param fn: it is called with an item of each iterable.
         :param timeout: seconds from this call within which all results must arrive (default: no
             limit).
         :param chunksize: without effect, as the pool itself sends short calls together.
         :param buffersize: the most calls that are submitted ahead of the results, in chunks. The
             iterables are read as results are taken (default: no limit).
         :raises WaitTimeoutError: (a :class:`concurrent.futures.TimeoutError`) from the iterator.
-
-        The other errors are those of :meth:`submit`.
         """
         deadline = deadline_of(timeout)
         chunksize = _checks.count("chunksize", chunksize)

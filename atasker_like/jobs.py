@@ -63,6 +63,16 @@ class AsyncJob:
 
     ``id`` identifies it, ``number`` is the number of starts that are left (0: no limit), and
     ``missed`` the number of starts that came too late.
+
+    Any thread may use it.
+
+    >>> import asyncio, threading
+    >>> began = threading.Event()
+    >>> async def beat():
+    ...     began.set()
+    >>> job = task_supervisor.create_async_job(target=beat, interval=0.01)
+    >>> began.wait(10), job.cancel()
+    (True, True)
     """
 
     def __init__(self, target: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any] = (),
@@ -213,6 +223,15 @@ class AsyncJobScheduler:
     :param timer: of the supervisor.
     :param loop: where the coroutines run.
     :param on_end: called in any thread when the scheduler may have become idle.
+
+    >>> import threading
+    >>> began = threading.Event()
+    >>> async def beat():
+    ...     began.set()
+    >>> scheduler = task_supervisor.create_async_job_scheduler('beats')
+    >>> job = scheduler.create_threadsafe(target=beat, interval=0.01)
+    >>> began.wait(10), scheduler.cancel(job), scheduler.stop()
+    (True, True, True)
     """
 
     def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop,
@@ -262,6 +281,11 @@ class AsyncJobScheduler:
         The arguments are those of ``create_async_job``.
 
         Any thread may call this.
+
+        :param target: a coroutine function.
+        :return: the job.
+        :raises SupervisorStoppedError: (a RuntimeError) the scheduler has been stopped.
+        :raises InvalidTypeError: (a TypeError) an argument is unknown, or has a wrong type.
         """
         if self._stopped:
             raise SupervisorStoppedError(f"async job scheduler {self.name} has been stopped and "
@@ -284,11 +308,19 @@ class AsyncJobScheduler:
 
     async def create(self, target: Callable[..., Coroutine[Any, Any, Any]],
                      **options: Any) -> AsyncJob:
-        """:meth:`create_threadsafe`, for coroutines."""
+        """:meth:`create_threadsafe`, for coroutines.
+
+        :param target: a coroutine function.
+        :return: the job.
+        """
         return self.create_threadsafe(target, **options)
 
     def cancel(self, job: AsyncJob) -> bool:
-        """Cancel a job. See :meth:`AsyncJob.cancel`."""
+        """Cancel a job. See :meth:`AsyncJob.cancel`.
+
+        :param job: a job of this scheduler.
+        :return: False if the job has ended.
+        """
         return job.cancel()
 
     def jobs(self) -> list[AsyncJob]:

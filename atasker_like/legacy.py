@@ -306,6 +306,8 @@ def run_script(path: str, arguments: Sequence[str] = ()) -> None:
 def run_module(name: str, arguments: Sequence[str] = ()) -> None:
     """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; see :func:`run_script`.
 
+    :param name: the dotted name of the module or package.
+    :param arguments: the texts that ``sys.argv`` has after the name.
     :raises SystemExit: there is no such module; the message is that of the interpreter.
     """
     install()

@@ -41,16 +41,25 @@ class LocalProxy(threading.local):
     """
 
     def get(self, attr: str, default: Any = None) -> Any:
-        """Return an attribute of this thread, or the default."""
+        """Return an attribute of this thread, or the default.
+
+        :param attr: the name of the attribute.
+        :param default: the value if this thread has no such attribute (default: None).
+        """
         return getattr(self, attr, default) if self.has(attr) else default
 
     def has(self, attr: str) -> bool:
-        """Return True if this thread has the attribute."""
+        """Return True if this thread has the attribute.
+
+        :param attr: the name of the attribute.
+        """
         return attr not in _METHODS and hasattr(self, attr)
 
     def set(self, attr: str, value: Any) -> None:
         """Set an attribute of this thread.
 
+        :param attr: the name of the attribute.
+        :param value: any object.
         :raises InvalidArgumentError: (a ValueError) it is the name of a method.
         """
         setattr(self, attr, value)
@@ -59,6 +68,8 @@ class LocalProxy(threading.local):
         """Delete an attribute of this thread.
 
         Return True if there is none, and None otherwise, as in atasker.
+
+        :param attr: the name of the attribute.
         """
         if not self.has(attr):
             return True

@@ -65,6 +65,13 @@ class ALoop:
     :param supervisor_id: shown in the thread's name.
     :param ended: called in the loop's thread when the loop has been closed.
     :param pool: the pool of its coroutines.
+
+    >>> import asyncio
+    >>> loop = ALoop('timing')
+    >>> loop.start()
+    >>> loop.run(asyncio.sleep(0, 'slept'))
+    'slept'
+    >>> loop.stop()
     """
 
     def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
@@ -191,6 +198,7 @@ class ALoop:
 
         Any thread may call this.
 
+        :param coro: a coroutine.
         :raises InvalidTypeError: (a TypeError) not a coroutine.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor
             has been stopped.
@@ -219,6 +227,7 @@ class ALoop:
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and block until it ends.
 
+        :param coro: a coroutine.
         :return: its result.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
             thread.

@@ -115,6 +115,12 @@ class BoundTask(Generic[P, T_co], Decorated):
     It can be copied and pickled with its options, and that of a method with its object. A pickle
     does not hold the supervisor: in another process, the task runs under the supervisor with which
     the function is decorated there.
+
+    >>> @background_task
+    ... def area(width, height=1):
+    ...     return width * height
+    >>> area(3, height=4).value(), area.__wrapped__(3)
+    (12, 3)
     """
 
     __slots__ = ("_spec", "_start", "_start_many", "_supervisor")
@@ -224,7 +230,16 @@ class BoundTask(Generic[P, T_co], Decorated):
     def starmap(self, items: Iterable[Iterable[Any]],
                 buffersize: int | None = None,
                 progress: ShowProgress = False) -> Iterator[Any]:
-        """Do the same as :meth:`map`, with each item unpacked into positional arguments."""
+        """Do the same as :meth:`map`, with each item unpacked into positional arguments.
+
+        :param items: any iterable; each item is an iterable of arguments.
+        :param buffersize: as for :meth:`map`.
+        :param progress: as for :meth:`map`.
+        :return: an iterator over the results, in order.
+
+        >>> list(background_task(pow).starmap([(2, 3), (2, 4)]))
+        [8, 16]
+        """
         return self._map(map(tuple, items), buffersize, progress, items)
 
     def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
@@ -493,12 +508,21 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
     Cancelling the awaiting coroutine cancels the task. A queued task then never runs; the process
     of a running one is ended.
 
+    Call it in a loop of any thread.
+
     :param f: a function that the process can import; it gets ``_task_id`` if its signature takes
         it.
+    :param args: its positional arguments.
+    :param kwargs: its keyword arguments (default: None).
     :param priority: any integer; lower runs first (default: NORMAL).
     :param delay: seconds until it may start.
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :return: what ``f`` returned.
     :raises Exception: what ``f`` raised. Its traceback in the process is the ``__cause__``.
+
+    >>> import asyncio
+    >>> asyncio.run(co_mp_apply(pow, args=(2, 5)))
+    32
     """
     specs = (task_supervisor if supervisor is None else supervisor)._supervisor_parts.specs
     if delay is None:

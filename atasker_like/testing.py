@@ -66,6 +66,16 @@ class BackendContract:
     """The tests. Subclass it in a test module and define :meth:`make_backend`.
 
     Each test uses ids of its own: the store need not be empty, and its other entries stay.
+
+    The tests call a backend in several threads.
+
+    >>> from atasker_like.testing import BackendContract
+    >>> class TestMemory(BackendContract):
+    ...     def make_backend(self, **options):
+    ...         return MemoryBackend(**options)
+    >>> backend = TestMemory().make_backend(ttl=60)
+    >>> backend.ttl
+    60
     """
 
     #: True if another backend over the same store finds the results, even after the first one has
@@ -81,7 +91,11 @@ class BackendContract:
         raise NotImplementedError
 
     def let_pass(self, backend: Backend, seconds: float) -> None:
-        """Let time pass for the store. This method puts ``backend.clock`` forward."""
+        """Let time pass for the store. This method puts ``backend.clock`` forward.
+
+        :param backend: a backend of :meth:`make_backend`.
+        :param seconds: the time to pass.
+        """
         now = backend.clock()
         backend.clock = lambda: now + seconds
 

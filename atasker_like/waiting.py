@@ -588,7 +588,23 @@ if TYPE_CHECKING:
 
 async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
                             strict: bool = False, progress: ShowProgress = False) -> Any:
-    """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop."""
+    """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop.
+
+    Call it in a loop of any thread.
+
+    :param tasks: as for :func:`wait_completed`.
+    :param timeout: as for :func:`wait_completed`.
+    :param strict: as for :func:`wait_completed`.
+    :param progress: as for :func:`wait_completed`.
+    :return: the results, as :func:`wait_completed`.
+
+    >>> import asyncio
+    >>> async def main():
+    ...     double = background_task(lambda number: 2 * number)
+    ...     return await co_wait_completed([double(1), double(2)])
+    >>> asyncio.run(main())
+    [2, 4]
+    """
     try:
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
@@ -621,7 +637,17 @@ def co_as_completed(tasks: Iterable[Any],
                     timeout: Seconds | None = None) -> AsyncIterator[Any]:
     """Iterate over tasks as :func:`as_completed`, with ``async for`` only.
 
-    For a handle it yields the task of the handle.
+    For a handle it yields the task of the handle. Use it in a loop of any thread.
+
+    :param tasks: as for :func:`as_completed`.
+    :param timeout: as for :func:`as_completed`.
+
+    >>> import asyncio
+    >>> async def main():
+    ...     double = background_task(lambda number: 2 * number)
+    ...     return [task.value() async for task in co_as_completed([double(1), double(2)])]
+    >>> sorted(asyncio.run(main()))
+    [2, 4]
     """
     try:
         deadline = deadline_of(timeout)

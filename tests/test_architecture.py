@@ -197,8 +197,8 @@ CIRCULAR = {
     ("engine.current", "engine.task"),      # current_task() returns a Task
 }
 
-#: Lines that a file may have.
-MOST_LINES = 700
+#: Lines that a file may have, docstrings aside: public ones explain each argument.
+MOST_LINES = 600
 
 #: Longer files, which are still to be divided.
 LONG = {"pools.base", "pools.process.pool", "pools.threads"}
@@ -434,8 +434,13 @@ def test_no_drawer_for_leftovers(name):
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_file_is_at_most_700_lines_long(name):
-    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+def test_file_is_at_most_600_lines_long_without_docstrings(name):
+    text = MODULES[name].read_text(encoding="utf-8")
+    lines = len(text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            lines -= node.body[0].end_lineno - node.body[0].lineno + 1
     assert (lines > MOST_LINES) == (name in LONG), f"{name} has {lines} lines"
 
 

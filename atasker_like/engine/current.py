@@ -54,6 +54,12 @@ def current_task() -> Task[Any] | Any | None:
     The code may run in a thread, a coroutine or a pool process. In a pool process, the function
     returns an object with ``id``, ``name``, ``attempts``, ``remaining_retries``, ``is_last_retry``,
     ``retry()``, ``check_cancelled()`` and ``report_progress()``.
+
+    >>> @background_task(name='who am I')
+    ... def own_name():
+    ...     return current_task().name
+    >>> own_name().value(), current_task()
+    ('who am I', None)
     """
     pool_thread = current.pool_thread
     if pool_thread is not None:

@@ -222,6 +222,12 @@ class TaskResult(Generic[T_co]):
     the time from start to end in seconds (0.0 for a task that never ran). ``index`` is the position
     of a task among those that a ``map`` or ``group`` submitted. ``item`` is a text of limited
     length of its item, if the call failed. Else both are None.
+
+    It does not change, and any thread may use it.
+
+    >>> result = background_task(pow)(2, 3).wait()
+    >>> result.status, result.unwrap(), result.attempts
+    ('succeeded', 8, 1)
     """
 
     __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority",
@@ -288,7 +294,10 @@ class TaskResult(Generic[T_co]):
         return self.status == "succeeded"
 
     def unwrap(self) -> T_co:
-        """Return the value. Raise the task's error if it failed, or TaskCancelledError."""
+        """Return the value. Raise the task's error if it failed, or TaskCancelledError.
+
+        :raises TaskCancelledError: (a CancelledError) the task was cancelled.
+        """
         if self.exception is not None:
             raise self.exception
         if self.status == "cancelled":

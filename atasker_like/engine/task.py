@@ -53,6 +53,18 @@ else:
     from collections import namedtuple
 
     Progress = namedtuple("Progress", "done total message")
+    Progress.__doc__ = """The last progress report of a task. Any thread may use it.
+
+    ``done`` and ``total`` are numbers in a unit of the function; ``total`` and ``message`` may be
+    None.
+
+    >>> @background_task
+    ... def copy():
+    ...     report_progress(1, 4, 'copying')
+    >>> task = copy()
+    >>> task.value(), task.progress.done, task.progress.message
+    (None, 1, 'copying')
+    """
 
 __all__ = ["Progress", "Task", "number_tasks"]
 
@@ -117,6 +129,10 @@ class Task(Generic[T_co], Attempt, Handle):
 
     A call of a function decorated with ``@background_task`` makes a task, and so does
     ``task_supervisor.put_task``. Any thread may call the methods.
+
+    >>> task = background_task(pow)(2, 3)
+    >>> task.value(timeout=10), task.state, task.name
+    (8, 'succeeded', 'pow')
     """
 
     # __init__ is short, since each call makes a task: the status tells if _started, _completed,
@@ -567,6 +583,8 @@ class Task(Generic[T_co], Attempt, Handle):
         in order, by a thread of the supervisor or by the one that cancelled the task, with no lock
         held. Their errors are logged. If a callback calls ``exception()``, the task's error counts
         as seen.
+
+        :param callback: it is called with the task.
         """
         check_callback(callback)
         if self._spec.pool.is_reentrant():
@@ -628,7 +646,12 @@ class Task(Generic[T_co], Attempt, Handle):
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Report progress inside of the task. ``task.progress`` has the last report."""
+        """Report progress inside of the task. ``task.progress`` has the last report.
+
+        :param done: how much is done, in any unit.
+        :param total: how much there is, in the same unit (default: None).
+        :param message: a short text (default: None).
+        """
         self._spec.pool.report(self, Progress(done, total, message))
 
     @property

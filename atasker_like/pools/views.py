@@ -95,6 +95,11 @@ class ThreadPoolView:
 
     Its calls are tasks of NORMAL priority. The first submission starts the supervisor. Any thread
     may call it.
+
+    >>> task_supervisor.thread_pool.submit(pow, 2, 3).result()
+    8
+    >>> list(task_supervisor.thread_pool.map(abs, [-1, 2]))
+    [1, 2]
     """
 
     def __init__(self, pool: Pool, supervisor: Any) -> None:
@@ -106,6 +111,7 @@ class ThreadPoolView:
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
 
+        :param function: any callable.
         :raises InvalidTypeError: (a TypeError) the function is not callable.
         :raises SupervisorStoppedError: (a RuntimeError) after :meth:`shutdown`, or the supervisor
             has been stopped.
@@ -127,6 +133,7 @@ class ThreadPoolView:
             timeout: Seconds | None = None, chunksize: int = 1) -> Iterator[Any]:
         """Submit a call for each item of the iterables; return an iterator over the results.
 
+        :param function: it is called with an item of each iterable.
         :param timeout: seconds from this call within which all results must arrive (default: no
             limit).
         :param chunksize: accepted for compatibility; threads need no chunks.
@@ -333,6 +340,13 @@ class ProcessPoolView:
 
     Its calls are tasks of NORMAL priority. The pool itself decides how many calls it sends to a
     process at a time, so ``chunksize`` has no effect. The first submission starts the supervisor.
+
+    >>> supervisor = TaskSupervisor()
+    >>> supervisor.create_mp_pool(processes=1)
+    >>> supervisor.mp_pool.map(abs, [-1, 2])
+    [1, 2]
+    >>> supervisor.stop().complete
+    True
     """
 
     def __init__(self, pool: Any, supervisor: Any) -> None:
@@ -374,7 +388,13 @@ class ProcessPoolView:
 
     def apply(self, func: Callable[..., Any], args: Sequence[Any] = (),
               kwds: Mapping[str, Any] | None = None) -> Any:
-        """Run ``func(*args, **kwds)`` in a process; block for the result."""
+        """Run ``func(*args, **kwds)`` in a process; block for the result.
+
+        :param func: a function that a process can import.
+        :param args: its positional arguments.
+        :param kwds: its keyword arguments (default: None).
+        :return: what the function returned.
+        """
         return self.apply_async(func, args, kwds).get()
 
     def apply_async(self, func: Callable[..., Any], args: Sequence[Any] = (),
@@ -383,6 +403,9 @@ class ProcessPoolView:
                     error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
         """Run ``func(*args, **kwds)`` in a process; return a :class:`PoolResult`.
 
+        :param func: a function that a process can import.
+        :param args: its positional arguments.
+        :param kwds: its keyword arguments (default: None).
         :param callback: called with the result.
         :param error_callback: called with the error.
         """
@@ -392,20 +415,37 @@ class ProcessPoolView:
 
     def map(self, func: Callable[..., Any], iterable: Iterable[Any],
             chunksize: int | None = None) -> list[Any]:
-        """Call a function with each item; return the results in order."""
+        """Call a function with each item; return the results in order.
+
+        :param func: a function that a process can import.
+        :param iterable: one item for each call.
+        :param chunksize: without effect.
+        """
         results: list[Any] = self.map_async(func, iterable, chunksize).get()
         return results
 
     def map_async(self, func: Callable[..., Any], iterable: Iterable[Any],
                   chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
                   error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
-        """Call a function with each item; return a :class:`PoolResult` of the list of results."""
+        """Call a function with each item; return a :class:`PoolResult` of the list of results.
+
+        :param func: a function that a process can import.
+        :param iterable: one item for each call.
+        :param chunksize: without effect.
+        :param callback: called with the list of results.
+        :param error_callback: called with the first error.
+        """
         return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
                           error_callback)
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[Any]:
-        """Call a function with each item unpacked as its arguments; return the results in order."""
+        """Call a function with each item unpacked as its arguments; return the results in order.
+
+        :param func: a function that a process can import.
+        :param iterable: the arguments of each call.
+        :param chunksize: without effect.
+        """
         results: list[Any] = self.starmap_async(func, iterable, chunksize).get()
         return results
 
@@ -415,6 +455,12 @@ class ProcessPoolView:
         """Call a function with each item unpacked as its arguments.
 
         Return a :class:`PoolResult` of the list of results.
+
+        :param func: a function that a process can import.
+        :param iterable: the arguments of each call.
+        :param chunksize: without effect.
+        :param callback: called with the list of results.
+        :param error_callback: called with the first error.
         """
         return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
                           callback, error_callback)
@@ -424,6 +470,10 @@ class ProcessPoolView:
         """Call a function with each item; return an iterator over the results in order.
 
         The iterator has a method ``next(timeout)``.
+
+        :param func: a function that a process can import.
+        :param iterable: one item for each call.
+        :param chunksize: without effect.
         """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, True)
@@ -433,6 +483,10 @@ class ProcessPoolView:
         """Call a function with each item; return an iterator over the results as they arrive.
 
         The iterator has a method ``next(timeout)``.
+
+        :param func: a function that a process can import.
+        :param iterable: one item for each call.
+        :param chunksize: without effect.
         """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, False)

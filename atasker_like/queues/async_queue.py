@@ -201,6 +201,9 @@ class AsyncQueue(TaskQueue):
 
         See :meth:`ThreadQueue.map`. With an async iterable, this is :meth:`amap`: ``await
         queue.map(fn, items)``.
+
+        :param fn: a coroutine function.
+        :param items: an iterable or an async iterable.
         """
         if is_async_iterable(items):
             return self.amap(fn, items, **options)
@@ -221,6 +224,9 @@ class AsyncQueue(TaskQueue):
         """Submit one call, as :meth:`~atasker_like.ThreadQueue.submit` does, and return its handle.
 
         Wait for room if necessary.
+
+        :param fn: a coroutine function.
+        :param opts: as for :meth:`~atasker_like.ThreadQueue.submit`.
 
         >>> async def main():
         ...     async with AsyncQueue(workers=2, size=2) as queue:
@@ -289,7 +295,13 @@ class AsyncQueue(TaskQueue):
 
         Wait for room if necessary.
 
+        :param fn: a coroutine function.
         :param items: an iterable or an async iterable.
+        :param opts: as for :meth:`ThreadQueue.map`.
+        :param checkpoint: as for :meth:`ThreadQueue.map`.
+        :param key: as for :meth:`ThreadQueue.map`.
+        :param namespace: as for :meth:`ThreadQueue.map`.
+        :param keep_items: as for :meth:`ThreadQueue.map`.
         """
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
@@ -403,6 +415,11 @@ class AsyncQueue(TaskQueue):
 
         That includes tasks that are submitted meanwhile. See :meth:`ThreadQueue.run`. If the
         coroutine that calls it is cancelled, so are the tasks.
+
+        :param timeout: as for :meth:`ThreadQueue.run`.
+        :param strict: as for :meth:`ThreadQueue.run`.
+        :param fail_policy: as for :meth:`ThreadQueue.run`.
+        :param progress: as for :meth:`ThreadQueue.run`.
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
@@ -500,6 +517,9 @@ class AsyncQueue(TaskQueue):
         """Wait until all tasks have ended, those that come meanwhile included.
 
         See :meth:`ThreadQueue.join`.
+
+        :param timeout: as for :meth:`ThreadQueue.join`.
+        :param progress: as for :meth:`ThreadQueue.join`.
         """
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)

@@ -93,6 +93,8 @@ class QueueTask(Generic[P, T_co], Decorated):
         """Submit a call to an AsyncQueue, and wait for room if the queue is full.
 
         See :meth:`AsyncQueue.asubmit`.
+
+        :return: the handle, when it is awaited.
         """
         options = self._take_options(args, keywords)
         submit: Callable[..., Awaitable[TaskHandle[T_co]]] = self.queue._asubmit_call
@@ -130,11 +132,16 @@ class QueueTask(Generic[P, T_co], Decorated):
         """Submit a call for each item and return the handles, in order.
 
         See :meth:`ThreadQueue.map`.
+
+        :param items: as for :meth:`ThreadQueue.map`; options are keywords.
         """
         return self.queue.map(self._function, items, **{"opts": self.opts, **options})
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
-        """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""
+        """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`.
+
+        :param items: as for :meth:`ThreadQueue.map`; options are keywords.
+        """
         return self.queue.group(self._function, items, **{"opts": self.opts, **options})
 
     def __repr__(self) -> str:

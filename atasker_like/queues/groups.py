@@ -92,13 +92,18 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
         return tuple(handle.value() for handle in self.handles)
 
     def as_completed(self, timeout: Seconds | None = None) -> Iterator[SyncTaskHandle[T_co]]:
-        """Yield the handles as their tasks end. See :func:`as_completed`."""
+        """Yield the handles as their tasks end. See :func:`as_completed`.
+
+        :param timeout: seconds for all of them together (default: None, no limit).
+        """
         completed: Iterator[SyncTaskHandle[T_co]] = as_completed(self.handles, timeout)
         return completed
 
 
 class TaskGroup(_Group[TaskHandle[T_co]]):
     """The group that ``group()`` of an :class:`AsyncQueue` returns.
+
+    Coroutines in loops of any thread may use it.
 
     >>> async def main():
     ...     async with AsyncQueue() as queue:
@@ -124,6 +129,9 @@ class TaskGroup(_Group[TaskHandle[T_co]]):
         return tuple(handle.value() for handle in self.handles)
 
     def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle[T_co]]:
-        """Yield the handles as their tasks end, for ``async for``."""
+        """Yield the handles as their tasks end, for ``async for``.
+
+        :param timeout: seconds for all of them together (default: None, no limit).
+        """
         completed: AsyncIterator[TaskHandle[T_co]] = as_completed(self.handles, timeout)
         return completed

@@ -169,6 +169,8 @@ class _Handle(TaskView[T_co], Handle):
         If the task has ended already, this call makes it. Otherwise a thread of the supervisor, or
         the thread that cancels the task, calls the function; for a :class:`TaskHandle`, the loop of
         the queue does. Errors of the function are logged.
+
+        :param function: it is called with the handle.
         """
         raise NotImplementedError
 
@@ -246,7 +248,9 @@ class SyncTaskHandle(_Handle[T_co]):
 
 
 class TaskHandle(_Handle[T_co]):
-    """A task of an :class:`AsyncQueue`. Any number of coroutines, in any loop, may await it.
+    """A task of an :class:`AsyncQueue`.
+
+    Any number of coroutines may await it, in the loops of any threads.
 
     >>> async def main():
     ...     async with AsyncQueue() as queue:

@@ -190,17 +190,17 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress
          **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
 
+    All other parameters of a :class:`ThreadQueue` and of :class:`TaskOptions` are taken, too. So
+    are ``checkpoint``, ``key``, ``namespace`` and ``keep_items``, see :meth:`ThreadQueue.map`. May
+    be called from any thread.
+
+    :param fn: a callable.
     :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other item
         is the one argument.
     :param progress: show the progress: True, a description, or a function that is called with
         ``(done, total, failed)`` (default: False).
     :param timeout: seconds for all calls together, submitting included. Then the rest is cancelled
         (default: None, no limit).
-
-    All other parameters of a :class:`ThreadQueue` and of :class:`TaskOptions` are taken, too. So
-    are ``checkpoint``, ``key``, ``namespace`` and ``keep_items``, see :meth:`ThreadQueue.map`. May
-    be called from any thread.
-
     :raises ExecutionError: a call failed or was cancelled; its ``results`` are those of the calls
         that did not succeed.
 
@@ -241,7 +241,11 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress
          **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order.
 
-    See :func:`tmap`.
+    See :func:`tmap`. Any thread may call it.
+
+    :param fn: a callable that a process can import.
+    :param items: as for :func:`tmap`, and so are the options.
+    :param progress: as for :func:`tmap`, and so are the options.
 
     >>> pmap(abs, [-1, 2])
     (1, 2)
@@ -293,9 +297,11 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
                progress: ShowProgress = False, **options: Any) -> tuple[Any, ...]:
     """Call a coroutine function for each item in the running loop and return the values, in order.
 
-    See :func:`tmap`.
+    See :func:`tmap`. Call it in the thread of a running loop.
 
+    :param fn: a coroutine function.
     :param items: an iterable or an async iterable.
+    :param progress: as for :func:`tmap`, and so are the options.
 
     >>> import asyncio
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
@@ -373,6 +379,8 @@ if TYPE_CHECKING:
 def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:
     """Yield handles as their tasks end, and block in between: another name of :func:`as_completed`.
 
+    Any thread may call it.
+
     :param handles: any iterable of handles, groups and tasks.
     :param timeout: seconds for all of them together; None waits without limit, 0 yields those that
         have ended (default: None).
@@ -391,6 +399,7 @@ def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
 
     asyncio need not be imported before.
 
+    :param coro: a coroutine, such as the call of a coroutine function.
     :param debug: run the loop in debug mode; None leaves that to the interpreter (default: None).
     :raises SupervisorBusyError: (a RuntimeError) a loop runs in this thread.
     :raises InvalidTypeError: (a TypeError) it is not a coroutine.

@@ -82,10 +82,11 @@ class Submitter(QueueConfig):
                **options: Any) -> Any:
         """Submit one call and return its handle. May be called from any thread.
 
+        :param fn: a callable; for a :class:`ProcessQueue` one that a process can import.
+        :param opts: :class:`TaskOptions`; options that are given as keywords win.
         :param args: positional arguments of the call. Keywords are options; use
             :func:`functools.partial` for those of the function. A keyword that could be either is
             refused.
-        :param opts: :class:`TaskOptions`; options that are given as keywords win.
         :raises ClosedError: (a RuntimeError) the queue accepts no more tasks; the function does not
             run.
         :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run
@@ -113,8 +114,12 @@ class Submitter(QueueConfig):
 
         May be called from any thread.
 
+        The other arguments and errors are those of :meth:`submit`.
+
+        :param fn: a callable; for a :class:`ProcessQueue` one that a process can import.
         :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other
             item is the one argument.
+        :param opts: as for :meth:`submit`.
         :param checkpoint: a :class:`Checkpoint`. Calls that have succeeded before are not submitted
             again; their handles have the stored values.
         :param key: called with each item; returns the key that the checkpoint uses instead of the
@@ -123,8 +128,6 @@ class Submitter(QueueConfig):
         :param keep_items: show the item of a failed call in its result, in a bounded text (default:
             True).
         :raises ClosedError: as :meth:`submit`. Then no call is left in the queue.
-
-        The other arguments and errors are those of :meth:`submit`.
 
         >>> with ThreadQueue() as queue:
         ...     handles = queue.map(pow, [(2, 3), {'base': 2, 'exp': 4}])
@@ -148,14 +151,21 @@ class Submitter(QueueConfig):
 
         May be called from any thread.
 
+        The other arguments and errors are those of :meth:`submit`.
+
         :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function,
             *args)``.
+        :param items: items of the calls, if ``tasks`` is a function (default: None).
         :param group_id: a hashable value by which summaries group results (default: ``group-1``,
             ``group-2``, ...).
+        :param opts: as for :meth:`submit`.
         :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, ``namespace``
             and ``keep_items``.
-
-        The other arguments and errors are those of :meth:`submit`.
+        :param key: as for :meth:`map`; it needs ``items``.
+        :param namespace: as for :meth:`map`.
+        :param keep_items: as for :meth:`map`.
+        :raises InvalidTypeError: (a TypeError) ``items`` is missing, or is given without a
+            function.
 
         >>> with ThreadQueue() as queue:
         ...     group = queue.group([(abs, -1), (len, 'ab')])
@@ -207,6 +217,9 @@ class Submitter(QueueConfig):
 
         The decorator works with or without parentheses. Option names among the keywords of a call
         override for that call. See :class:`QueueTask`.
+
+        :param opts: the function, or :class:`TaskOptions` (default: None).
+        :return: the decorated function, or a decorator.
 
         >>> queue = ThreadQueue()
         >>> @queue.task(priority=1)

@@ -323,6 +323,8 @@ class ProcessQueue(_BlockingQueue):
     arguments and results are pickled. With ``fail_policy='fail_first'``, a task that was sent to a
     process before the failure may still run.
 
+    Any thread may submit.
+
     >>> with ProcessQueue() as queue:
     ...     handle = queue.submit(divmod, 17, 5)
     >>> handle.value()

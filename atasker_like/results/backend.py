@@ -55,6 +55,24 @@ class Backend:
         ``repr`` of an argument that it cannot hold.
     :raises InvalidTypeError: (a TypeError) an argument has a wrong type.
     :raises InvalidArgumentError: (a ValueError) an argument has an impossible value.
+
+    >>> class DictBackend(Backend):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.texts = {}
+    ...
+    ...     def write(self, entries):
+    ...         self.texts.update(entries)
+    ...
+    ...     def read(self, task_id):
+    ...         return self.texts.get(task_id)
+    ...
+    ...     def delete(self, task_id):
+    ...         return self.texts.pop(task_id, None) is not None
+    >>> backend = DictBackend()
+    >>> backend.write([('a', '1')])
+    >>> backend.read('a'), backend.delete('a'), backend.read('a')
+    ('1', True, None)
     """
 
     #: Epoch seconds, for expiry. Tests replace it.
@@ -95,19 +113,30 @@ class Backend:
 
         If the store can do that, it stores all entries or none. Ids are any text that UTF-8 can
         encode. Texts are JSON in ASCII, most of them short.
+
+        :param entries: pairs of id and text.
         """
         raise NotImplementedError
 
     def read(self, task_id: str) -> str | None:
-        """Return the text of an id, or None if there is none, or no more."""
+        """Return the text of an id, or None if there is none, or no more.
+
+        :param task_id: the id of a task.
+        """
         raise NotImplementedError
 
     def delete(self, task_id: str) -> bool:
-        """Remove the text of an id. Return True if there was one."""
+        """Remove the text of an id. Return True if there was one.
+
+        :param task_id: the id of a task.
+        """
         raise NotImplementedError
 
     def keys(self) -> Iterable[str]:
-        """Return the ids of all texts that have not expired, in any order."""
+        """Return the ids of all texts that have not expired, in any order.
+
+        :raises NotImplementedError: the store cannot list its ids.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot list what it has: it does not "
                                   "override keys()")
 
@@ -124,6 +153,7 @@ class Backend:
 
         Results of this process that are not stored yet count.
 
+        :param task_id: the id of a task.
         :raises ResultBackendError: (an OSError) the store cannot be read.
         """
         text = None
@@ -200,6 +230,8 @@ class Backend:
 
         The state is stored when this returns.
 
+        :param task_id: the id of a task.
+        :param state: a :class:`TaskState` or its name.
         :raises InvalidArgumentError: (a ValueError) the state is SUCCESS or FAILURE, which need a
             result.
         :raises ResultBackendError: (an OSError) the store cannot be written.
@@ -218,7 +250,10 @@ class Backend:
 
         The result is stored when this returns.
 
+        :param task_id: the id of a task.
+        :param result: the record.
         :raises ResultBackendError: (an OSError) the store cannot be written.
+        :raises InvalidTypeError: (a TypeError) the result is not a :class:`StoredResult`.
         """
         if not isinstance(result, StoredResult):
             raise InvalidTypeError("store_result takes a StoredResult, "
@@ -229,18 +264,20 @@ class Backend:
     async def get_result(self, task_id: str) -> StoredResult | None:
         """Return the record of an id in the store, or None.
 
+        :param task_id: the id of a task.
         :raises ResultBackendError: (an OSError) the store cannot be read.
         """
         text = await in_thread(self._guarded, "read", self.read, task_id)
         return None if text is None else self._decoded(task_id, text)
 
     async def get_ids(self) -> list[str]:
-        """See :meth:`ids`."""
+        """Return the ids in the store: another name of :meth:`ids`."""
         return await in_thread(self.ids)
 
     async def delete_result(self, task_id: str) -> bool:
         """Remove the text of an id. Return True if there was one.
 
+        :param task_id: the id of a task.
         :raises ResultBackendError: (an OSError) the store cannot be written.
         """
         return await in_thread(self._delete, task_id)

@@ -243,6 +243,9 @@ class SyncResult(_Result[T_co]):
         """Wait for the end of the task and return its value.
 
         Arguments and errors as :meth:`AsyncResult.get`, but a StopIteration is raised unchanged.
+
+        :param timeout: as for :meth:`AsyncResult.get`.
+        :param poll_interval: as for :meth:`AsyncResult.get`.
         """
         deadline = deadline_of(timeout)
         poll_interval = seconds("poll_interval", poll_interval, above=True)

@@ -22,9 +22,12 @@ class MemoryBackend(Backend):
 
     It stores the same texts as all other backends, so code that works with it works with them.
 
-    :param max_results: the most results (default: 10 000). The oldest ones are removed first.
+    Any thread may use it.
 
-    Further arguments are those of :class:`Backend`. From any thread.
+    :param max_results: the most results (default: 10 000). The oldest ones are removed first.
+    :param ttl: as for :class:`Backend`.
+    :param serializer: as for :class:`Backend`.
+    :param arguments: as for :class:`Backend`.
 
     >>> backend = MemoryBackend(max_results=2)
     >>> backend.write([('a', '1'), ('b', '2'), ('c', '3')])

@@ -21,6 +21,11 @@ class TaskState(str, Enum):
 
     ``PENDING`` is also the state of an unknown id. A cancelled task is a ``FAILURE`` with a
     :class:`TaskCancelledError`.
+
+    Any thread may use it.
+
+    >>> TaskState.SUCCESS.is_final, TaskState('PENDING').is_final
+    (True, False)
     """
 
     PENDING = "PENDING"
@@ -69,6 +74,8 @@ class StoredResult(_Fields):
 
     ``error`` is the exception that :meth:`AsyncResult.get` raises: the task's own one, or in a
     SUCCESS a :class:`ResultNotStoredError` if the value could not be stored. ``traceback`` is text.
+
+    It does not change, and any thread may use it.
 
     >>> StoredResult('1', TaskState.SUCCESS, 42).value()
     42

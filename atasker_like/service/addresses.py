@@ -31,6 +31,9 @@ class Address:
     A relative path becomes absolute when the address is made, so a later change of the working
     directory does not affect it. It stays relative if the absolute path is too long for a socket.
 
+    It does not change, and any thread may use it.
+
+    :param address: a string, a path or a pair, as above.
     :raises InvalidTypeError: (a TypeError) the argument is none of these types.
     :raises InvalidArgumentError: (a ValueError) the address is malformed, or this system has no
         Unix domain sockets.

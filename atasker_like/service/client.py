@@ -76,6 +76,7 @@ class Client:
         """Send a task, wait until it is accepted, and return a TaskFuture.
 
         :param target: the name of the service; it may be left out: ``request(task)``.
+        :param task: the task, if ``target`` is the name of the service (default: None).
         :param check: True raises the failure of the task from the future (default). False returns
             it as the result.
         :param priority: replaces the priority of the task's class (default: None).
@@ -92,6 +93,10 @@ class Client:
 
         Arguments and errors as :meth:`request`.
 
+        :param target: as for :meth:`request`.
+        :param task: as for :meth:`request`.
+        :param check: as for :meth:`request`.
+        :param priority: as for :meth:`request`.
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
         return await self._execute(*_request_of(target, task, priority), check)

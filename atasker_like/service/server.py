@@ -50,9 +50,24 @@ _DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAG
 class Server(ManagedWorker):
     """Takes the requests of a service, as :meth:`Service.serve` returns it.
 
-    From any thread.
+    Any thread may call its methods.
 
     As a context manager it closes at the end of the block. A stop of the supervisor closes it, too.
+
+    >>> from atasker_like.service import Service, SyncClient, Task
+    >>> class Double(Task):
+    ...     number: int
+    >>> service = Service('calculator')
+    >>> @service.handler(Double)
+    ... def double(task):
+    ...     return 2 * task.number
+    >>> import os, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> server = service.serve(os.path.join(folder.name, 'calculator.sock'))
+    >>> with server, SyncClient(server.address) as client:
+    ...     client.execute(Double(4)).result
+    8
+    >>> folder.cleanup()
     """
 
     def __init__(self, service: ServedService, address: Any, token: str | None,

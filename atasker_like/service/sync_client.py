@@ -35,7 +35,19 @@ __all__ = ["SyncClient", "SyncTaskFuture"]
 class SyncTaskFuture:
     """The future result of a task, as :meth:`SyncClient.request` returns it.
 
-    From any thread.
+    Any thread may use it.
+
+    >>> from atasker_like.service import Service, SyncClient, Task
+    >>> class Double(Task):
+    ...     number: int
+    >>> service = Service('calculator')
+    >>> @service.handler(Double)
+    ... def double(task):
+    ...     return 2 * task.number
+    >>> with SyncClient(service) as client:
+    ...     future = client.request(Double(4))
+    ...     future.result(timeout=10).result
+    8
     """
 
     def __init__(self, future: TaskFuture[TaskResult]) -> None:
@@ -166,7 +178,7 @@ class _SupervisorHook(ManagedWorker):
 class SyncClient:
     """Sends tasks to a service and blocks.
 
-    From any thread, except from loops of its supervisor.
+    Any thread may use it, except those of its supervisor's loops.
 
     It is a :class:`Client` in the supervisor's own loop. Use it as a context manager, or close it
     with :meth:`close`. A stop of the supervisor closes it, too. So does the loss of the last
@@ -179,6 +191,17 @@ class SyncClient:
     :param supervisor: the supervisor with the loop (default: ``task_supervisor``).
     :raises InvalidTypeError: (a TypeError) an argument has a wrong type.
     :raises InvalidArgumentError: (a ValueError) the address is malformed.
+
+    >>> from atasker_like.service import Service, SyncClient, Task
+    >>> class Double(Task):
+    ...     number: int
+    >>> service = Service('calculator')
+    >>> @service.handler(Double)
+    ... def double(task):
+    ...     return 2 * task.number
+    >>> with SyncClient(service) as client:
+    ...     client.execute(Double(4)).result
+    8
     """
 
     def __init__(self, place: Any, token: str | None = None, max_message: int = MAX_MESSAGE,
@@ -195,10 +218,13 @@ class SyncClient:
                 priority: int | None = None, timeout: Seconds | None = None) -> SyncTaskFuture:
         """Send a task, wait until it is accepted, and return a SyncTaskFuture.
 
-        :param timeout: seconds to wait at most (default: None, no limit).
-
         Other arguments and errors as :meth:`Client.request`.
 
+        :param target: as for :meth:`Client.request`.
+        :param task: as for :meth:`Client.request`.
+        :param check: as for :meth:`Client.request`.
+        :param priority: as for :meth:`Client.request`.
+        :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the service did not accept the task in time; it
             may accept it later.
         """
@@ -209,10 +235,13 @@ class SyncClient:
                 priority: int | None = None, timeout: Seconds | None = None) -> TaskResult:
         """Send a task, wait for its end, and return its :class:`TaskResult`.
 
-        :param timeout: seconds to wait at most (default: None, no limit).
-
         Other arguments and errors as :meth:`Client.execute`.
 
+        :param target: as for :meth:`Client.request`.
+        :param task: as for :meth:`Client.request`.
+        :param check: as for :meth:`Client.request`.
+        :param priority: as for :meth:`Client.request`.
+        :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the task did not end in time; it goes on.
         """
         return self._run(self._client.execute(target, task, check=check, priority=priority),
@@ -223,12 +252,16 @@ class SyncClient:
              timeout: Seconds | None = None) -> Any:
         """Send a task by the name of its type, and return its TaskResult.
 
+        Other arguments and errors as :meth:`execute`.
+
         :param name: the name of the type, as :meth:`Task.type` returns it.
         :param payload: the fields as JSON data.
+        :param target: as for :meth:`execute`.
+        :param check: as for :meth:`execute`.
+        :param priority: as for :meth:`execute`.
         :param wait: False returns a :class:`SyncTaskFuture` once the service has accepted the task
             (default: True).
-
-        Other arguments and errors as :meth:`execute`.
+        :param timeout: as for :meth:`execute`.
         """
         metadata = {} if priority is None else {"priority": priority}
         if wait:

@@ -39,6 +39,8 @@ class Task:
     Arguments of :func:`dataclasses.dataclass` follow the name of the base:
     ``class Move(Task, frozen=True)``. Only ``slots`` and ``weakref_slot`` are refused.
 
+    Any thread may make one.
+
     :raises InvalidArgumentError: (a ValueError) at the definition of the class: it asks for slots,
         or a field has a name that tasks use themselves.
     :raises InvalidTypeError: (a TypeError) at the definition of the class: a field is an
@@ -132,6 +134,7 @@ class Task:
     def from_payload(cls: Type[T], payload: Any) -> T:
         """Return a task with the fields of JSON data.
 
+        :param payload: a dict with the fields.
         :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type;
             ``.field`` names it. The error does not show the value of a hidden field, but it shows
             the text of a ``ValueError`` that the class itself raises.
@@ -187,7 +190,12 @@ class TaskResult:
     """The result of a service's task.
 
     It is a :class:`TaskResultOk` or a :class:`TaskResultError`. ``id`` is the id of the task,
-    ``status`` is ``'ok'`` or ``'error'``.
+    ``status`` is ``'ok'`` or ``'error'``. It does not change, and any thread may use it.
+
+    >>> from atasker_like.service import TaskResultOk
+    >>> result = TaskResultOk(id='1', result=5)
+    >>> result.ok, result.unwrap()
+    (True, 5)
     """
 
     if TYPE_CHECKING:
@@ -207,6 +215,8 @@ class TaskResult:
 @dataclasses.dataclass(frozen=True)
 class TaskResultOk(TaskResult):
     """The task succeeded: ``result`` is the value of its handler as JSON data.
+
+    It does not change, and any thread may use it.
 
     >>> TaskResultOk(id='1', result=5)
     TaskResultOk(id='1', result=5, status='ok')
@@ -230,6 +240,8 @@ class TaskResultOk(TaskResult):
 class TaskResultError(TaskResult):
     """The task failed: the exception's class name, text and traceback.
 
+    It does not change, and any thread may use it.
+
     >>> TaskResultError(id='1', ename='ValueError', evalue='bad', traceback='').ok
     False
     """
@@ -246,5 +258,8 @@ class TaskResultError(TaskResult):
                                        f"not {self.status!r}")
 
     def unwrap(self) -> Any:
-        """Raise :class:`TaskExecutionError`."""
+        """Return nothing: raise the error.
+
+        :raises TaskExecutionError: (a RuntimeError) in any case.
+        """
         raise TaskExecutionError(self)

@@ -59,7 +59,7 @@ class Info(_Frozen):
 
     ``vars(info)`` has no sizes of a process pool if there is none, and no ids that were not asked
     for. A pickle is a :class:`types.SimpleNamespace` with plain copies of the tasks, loops and
-    schedulers, so that another program can load it without this package.
+    schedulers, so that another program can load it without this package. Any thread may use it.
 
     >>> import pickle
     >>> task = task_supervisor.put_task(pow, (2, 3), delay=60)
@@ -102,6 +102,16 @@ class PoolStats(_Frozen):
     and ``retried`` count since the start; ``dropped`` counts the cancelled tasks for which a full
     queue had no room. ``wait`` and ``run`` hold p50, p90, p99 and max of the last tasks, in
     seconds.
+
+    Any thread may use it.
+
+    >>> supervisor = TaskSupervisor()
+    >>> supervisor.put_task(pow, (2, 3)).value()
+    8
+    >>> supervisor.stats().thread.submitted, supervisor.stats().thread.waiting
+    (1, 0)
+    >>> supervisor.stop().complete
+    True
     """
 
     if TYPE_CHECKING:
@@ -121,7 +131,18 @@ class PoolStats(_Frozen):
 
 
 class Stats(_Frozen):
-    """The numbers of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums."""
+    """The numbers of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums.
+
+    Any thread may use it.
+
+    >>> supervisor = TaskSupervisor()
+    >>> supervisor.put_task(pow, (2, 3)).value()
+    8
+    >>> supervisor.stats().succeeded, supervisor.stats().process
+    (1, None)
+    >>> supervisor.stop().complete
+    True
+    """
 
     if TYPE_CHECKING:
         thread: PoolStats
@@ -146,6 +167,14 @@ class StopReport(_Frozen):
 
     ``complete`` is False if the stop has not ended: then the numbers count until now. It is also
     False if queue workers were to finish their items and some are left.
+
+    Any thread may use it.
+
+    >>> supervisor = TaskSupervisor()
+    >>> task = supervisor.put_task(pow, (2, 3))
+    >>> report = supervisor.stop(wait=10)
+    >>> report.complete, report.cancelled, task.value()
+    (True, 0, 8)
     """
 
     if TYPE_CHECKING:
@@ -164,6 +193,16 @@ class WorkerStats(_Frozen):
     ``restarts`` after a run that failed, or returned False; ``waiting`` items in its queue;
     ``last_executed``, a perf_counter reading, and ``last_duration`` in seconds, or None;
     ``active``, the answer of ``is_active()``; ``running``: its function runs, or is about to.
+
+    Any thread may use it.
+
+    >>> @background_worker(interval=0.001)
+    ... def tick():
+    ...     return False
+    >>> tick.start(), tick.wait_until_stop(10)
+    (True, True)
+    >>> tick.stats().runs, tick.stats().failures
+    (1, 0)
     """
 
     if TYPE_CHECKING:

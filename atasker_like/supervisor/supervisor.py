@@ -209,6 +209,11 @@ class TaskSupervisor(NoExecutor):
         With an executor of the application in its position (see :attr:`mp_pool`), the slots are
         the calls that the executor is given at a time. Options of the processes raise an error.
 
+        :param pool_size: slots for tasks of any priority (default: one for each CPU).
+        :param reserve_normal: slots, as for threads.
+        :param reserve_high: slots, as for threads.
+        :param min_size: processes that start ahead of the first task: a number, or ``'max'`` for
+            one for each slot.
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'`` (default: ``'forkserver'``
             where there is one). ``'fork'`` copies a process with threads, which can deadlock: ask
             for it only if you know why. Processes that were started by another method are replaced
@@ -218,6 +223,7 @@ class TaskSupervisor(NoExecutor):
         :param aging: seconds after which a waiting task rises one class, as for threads.
         :param initializer: called in every new process, with ``*initargs``, before its first task.
             If it fails three times in a row, the waiting tasks fail with its error.
+        :param initargs: the arguments of the initializer.
         :param initializer_timeout: seconds until a new process must be ready, its initializer
             included (default: 120; 0 is never).
         :param maxtasksperchild: a process is replaced after that many tasks (default: 0, never).
@@ -241,11 +247,12 @@ class TaskSupervisor(NoExecutor):
 
         :param processes: slots for tasks of any priority (default: one for each CPU).
         :param initializer: called in every new process, with ``*initargs``, before its first task.
+        :param initargs: the arguments of the initializer.
         :param maxtasksperchild: a process is replaced after that many tasks.
         :param context: a multiprocessing context, or the name of a start method.
         :param executor: an executor that takes the position of the pool, see :attr:`mp_pool`. Then
-            ``processes`` is the number of calls that it is given at a time, and the other
-            arguments are refused.
+            ``processes`` is the number of calls that it is given at a time, and the other arguments
+            are refused.
         """
         pools = self._supervisor_parts.processes
         if executor is None:
@@ -335,11 +342,14 @@ class TaskSupervisor(NoExecutor):
         not: they need no slot of a pool.
 
         :param target: the function; it gets ``_task_id`` if its signature takes it.
+        :param args: its positional arguments.
+        :param kwargs: its keyword arguments (default: None).
         :param callback: called with the result before the completion is announced.
         :param priority: any integer; lower runs first (default: NORMAL).
         :param delay: seconds until it may start.
         :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE``.
         :param task_id: an id of the caller's own, not used by a live task.
+        :param worker: accepted for old applications.
         :param _send_task_id: False passes no ``_task_id``; accepted for old subclasses.
         :raises SupervisorStoppedError: the supervisor has been stopped; the function never runs.
         """
@@ -372,6 +382,8 @@ class TaskSupervisor(NoExecutor):
         task is submitted; see :class:`BoundTask`. Errors as the constructor's of :class:`Lane`. Any
         thread may call it.
 
+        :param name: the name of the lane.
+
         >>> task_supervisor.lane('mail', limit=4, rate=10)
         <Lane mail running 0 waiting 0>
         """
@@ -390,6 +402,9 @@ class TaskSupervisor(NoExecutor):
         itself, before the end is announced. The call has ``task_id=``, or ``task=`` for the run
         of a worker.
 
+        :param task: the task; or give its id.
+        :param task_id: the id of the task; or give the task.
+        :return: False if the task has ended already.
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
         return live_task(self, task, task_id).mark_completed()
@@ -398,19 +413,26 @@ class TaskSupervisor(NoExecutor):
         """Return True if a task is started. The supervisor marks the start by itself.
 
         A subclass may override this method. Then each start in a thread or process calls it.
+
+        :param task: the task or its id.
         """
         if isinstance(task, str):
             return live_task(self, None, task).mark_started()
         return live_task(self, task, None).mark_started()
 
     def get_task(self, task_id: str) -> Task[Any] | None:
-        """Return the live task with an id; None for one that has ended or never was."""
+        """Return the live task with an id; None for one that has ended or never was.
+
+        :param task_id: the id of a task.
+        """
         return self._supervisor_parts.pools.find(task_id)
 
     def get_tasks(self, tt: TaskType | None = None) -> dict[str, Task[Any]]:
         """Return the live tasks by id, of all kinds or of one.
 
         A pickle of the answer holds plain copies, see :class:`Info`.
+
+        :param tt: a kind of task; None for all (default).
         """
         from .snapshots import TasksById
 
@@ -447,6 +469,9 @@ class TaskSupervisor(NoExecutor):
         """Return sizes, running tasks, loops and schedulers, as a frozen :class:`Info`.
 
         :param tt: a kind of task to list; None lists all, False none.
+        :param aloops: False leaves these out (default: True).
+        :param schedulers: False leaves these out (default: True).
+        :param async_job_schedulers: False leaves these out (default: True).
         """
         from .snapshots import JobSchedulersByName
 
@@ -501,18 +526,27 @@ class TaskSupervisor(NoExecutor):
                      default: bool = False) -> ALoop | bool:
         """Make an event loop in a thread of its own; return False if the name is taken.
 
+        :param name: a name that no loop has.
         :param daemon: accepted for old applications.
+        :param start: False leaves the start to :meth:`start_aloop` (default: True).
         :param default: coroutine tasks that name no loop run in this one.
         :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
         """
         return self._supervisor_parts.pools.loops.create(name, start, default, daemon)
 
     def get_aloop(self, name: str | None = None, default: bool = True) -> ALoop | None:
-        """Return a loop by name; without a name, the default loop."""
+        """Return a loop by name; without a name, the default loop.
+
+        :param name: the name of the loop (default: None).
+        :param default: False returns None for no name (default: True).
+        """
         return self._supervisor_parts.pools.loops.get(name, default)
 
     def start_aloop(self, name: str) -> bool:
-        """Start a loop by name; return False if there is none."""
+        """Start a loop by name; return False if there is none.
+
+        :param name: the name of the loop.
+        """
         aloop = find_loop(self, name)
         if aloop is not None:
             aloop.start()
@@ -520,7 +554,12 @@ class TaskSupervisor(NoExecutor):
 
     def stop_aloop(self, name: str, wait: bool | Seconds = True,
                    cancel_tasks: bool = False) -> bool:
-        """Stop a loop by name; return False if there is none."""
+        """Stop a loop by name; return False if there is none.
+
+        :param name: the name of the loop.
+        :param wait: as for :meth:`ALoop.stop`.
+        :param cancel_tasks: as for :meth:`ALoop.stop`.
+        """
         aloop = find_loop(self, name)
         if aloop is not None:
             aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
@@ -588,13 +627,18 @@ class TaskSupervisor(NoExecutor):
     def register_sync_scheduler(self, scheduler: Any) -> bool:
         """Have ``scheduler.stop()`` called when the supervisor stops. Workers register themselves.
 
+        :param scheduler: an object with a method ``stop()``.
+        :return: True.
         :raises InvalidTypeError: (a TypeError) it has no ``stop()``.
         """
         self._supervisor_parts.schedulers.add(scheduler)
         return True
 
     def unregister_sync_scheduler(self, scheduler: Any) -> bool:
-        """Forget a scheduler; return False if it is not registered."""
+        """Forget a scheduler; return False if it is not registered.
+
+        :param scheduler: the registered object.
+        """
         return self._supervisor_parts.schedulers.remove(scheduler, cancel_loops=False)
 
     def register_scheduler(self, scheduler: Any) -> bool:
@@ -603,6 +647,7 @@ class TaskSupervisor(NoExecutor):
         The coroutine ``scheduler.loop()``, and the methods that ``scheduler.extra_loops`` names,
         run in ``scheduler.worker_loop`` (default: the supervisor's default loop).
 
+        :param scheduler: an object with ``stop()`` and the coroutine function ``loop()``.
         :return: False if the supervisor is not active, or, with an error in the log, if the
             scheduler is registered already.
         :raises InvalidTypeError: (a TypeError) it has no ``stop()`` or no ``loop()``.
@@ -611,7 +656,10 @@ class TaskSupervisor(NoExecutor):
         return parts.schedulers.add_with_loops(scheduler, self, parts.pools.loops.resolve)
 
     def unregister_scheduler(self, scheduler: Any) -> bool:
-        """Forget a scheduler, and cancel its loops; return False if it is not registered."""
+        """Forget a scheduler, and cancel its loops; return False if it is not registered.
+
+        :param scheduler: the registered object.
+        """
         return self._supervisor_parts.schedulers.remove(scheduler)
 
     def get_schedulers(self) -> dict[Any, Any]:
@@ -629,6 +677,7 @@ class TaskSupervisor(NoExecutor):
                                    default: bool = False) -> AsyncJobScheduler | bool:
         """Make a scheduler of light periodic coroutines.
 
+        :param name: a name that no scheduler has.
         :param aloop: where they run: the name of a loop, an :class:`ALoop` or an asyncio loop
             (default: the default loop).
         :param start: False has its jobs wait for ``start()``.
@@ -639,7 +688,10 @@ class TaskSupervisor(NoExecutor):
         return self._supervisor_parts.jobs.create(name, aloop, start, default, self)
 
     def set_default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str | None) -> None:
-        """Choose the scheduler of jobs that name none. With None, it is made when it is needed."""
+        """Choose the scheduler of jobs that name none. With None, it is made when it is needed.
+
+        :param scheduler: a scheduler, its name, or None.
+        """
         jobs = self._supervisor_parts.jobs
         jobs.default = None if scheduler is None else jobs.get(scheduler, self)
 
@@ -684,6 +736,8 @@ class TaskSupervisor(NoExecutor):
 
         When this returns, no run of it begins any more.
 
+        :param scheduler: accepted for old applications.
+        :param job: the job to cancel.
         :return: False if it had ended already, or none is given.
         """
         return self._supervisor_parts.jobs.cancel(job)

@@ -228,6 +228,8 @@ class BackgroundWorker(ManagedWorker):
         """Called in a pool thread with the result of a static ``run``.
 
         If it returns False, the worker stops.
+
+        :param result: what ``run`` returned.
         """
 
     def error(self) -> None:
@@ -270,6 +272,9 @@ class BackgroundWorker(ManagedWorker):
         """Set the name to ``_background_worker_`` and this one, or random digits.
 
         It holds from the next start on.
+
+        :param name: a text, or None for random digits.
+        :raises InvalidTypeError: (a TypeError) the name is not a text.
         """
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
@@ -360,6 +365,9 @@ class BackgroundWorker(ManagedWorker):
         """:meth:`stop`, then :meth:`start` with these arguments.
 
         If the worker restarts itself, its next run is the first one of the new start.
+
+        :param wait: as for :meth:`stop`.
+        :return: the answer of :meth:`start`.
         """
         self.stop(wait=wait)
         return self.start(*args, **kwargs)

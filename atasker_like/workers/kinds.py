@@ -41,6 +41,17 @@ class BackgroundAsyncWorker(BackgroundWorker):
 
     The loop is that of ``loop=`` (default: the supervisor's default loop). Between two runs, other
     coroutines of the loop run. A ``run`` that is a plain function runs in a pool thread.
+
+    :param name: as for :class:`BackgroundWorker`, and so are the options.
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
+
+    >>> @background_worker
+    ... async def count(numbers):
+    ...     numbers.append(len(numbers))
+    ...     return len(numbers) < 3
+    >>> numbers = []
+    >>> count.start(numbers), count.wait_until_stop(10), numbers
+    (True, True, [0, 1, 2])
     """
 
     #: The aloop of the last start, and its asyncio loop. In a loop of the application's own,
@@ -71,6 +82,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     Without items the worker occupies no thread and no slot. Items that are put before the start, or
     that a stop leaves, wait for the next start.
 
+    :param name: as for :class:`BackgroundWorker`, and so are the options.
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
     :param q: True for an unbounded queue of the worker's own; or a queue class, such as
         :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. A class with its own ``put()`` and
         ``get()`` will do; both may be coroutine functions. ``queue=`` is the same.
@@ -153,6 +166,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         accepted. Before the first start, the item waits for the loop. The ``put()`` of a queue for
         threads blocks while the queue is full. Without a queue class, signal handlers may call
         this, too.
+
+        :param t: the item.
         """
         scheduled, queue = self._worker_scheduled, self._worker_queue
         if scheduled is None:
@@ -169,6 +184,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
         While a bounded queue of asyncio is full, the call waits.
 
+        :param t: the item.
         :raises queue.Full: a bounded queue for threads is full.
         """
         queue = self.get_queue_obj()
@@ -183,6 +199,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         """Return the queue.
 
         Items that are put by its own ``put`` and ``put_nowait`` reach the function, too.
+
+        :raises InvalidArgumentError: (a ValueError) before the first start, on Python 3.8 and 3.9,
+            for a queue of asyncio.
         """
         if self._worker_queue is None:
             raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: "
@@ -191,7 +210,11 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         return self._worker_queue
 
     def join(self, timeout: Seconds | None = None) -> bool:
-        """See :meth:`BackgroundWorker.join`."""
+        """See :meth:`BackgroundWorker.join`.
+
+        :param timeout: seconds to wait at most (default: None, no limit).
+        :return: False if there is still something to do.
+        """
         session = self._worker_session
         if session is not None and not session.done:
             self._worker_notify()                  # have the queue asked once more
@@ -201,7 +224,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         """Called before an item is taken."""
 
     def after_queue_get(self, task: Any) -> None:
-        """Called with an item that has been taken, before the function."""
+        """Called with an item that has been taken, before the function.
+
+        :param task: the item.
+        """
 
     # -- notifications -----------------------------------------------------------------------------
 
@@ -437,11 +463,19 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         return True
 
     def join(self, timeout: Seconds | None = None) -> bool:
-        """See :meth:`BackgroundWorker.join`."""
+        """See :meth:`BackgroundWorker.join`.
+
+        :param timeout: seconds to wait at most (default: None, no limit).
+        :return: False if there is still something to do.
+        """
         return self._worker_join_idle(timeout)
 
     async def trigger(self, force: bool = False) -> bool:
-        """:meth:`trigger_threadsafe`, for coroutines. It does not block either."""
+        """:meth:`trigger_threadsafe`, for coroutines. It does not block either.
+
+        :param force: as for :meth:`trigger_threadsafe`.
+        :return: the same as :meth:`trigger_threadsafe`.
+        """
         return self.trigger_threadsafe(force)
 
     def get_event_obj(self) -> Any:
@@ -471,6 +505,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     start to start) and ``delay_before`` may be assigned at any time. They hold from the end of the
     current run on. ``interval`` is ``delay`` if ``keep_interval``, else None.
 
+    :param name: as for :class:`BackgroundWorker`, and so are the options.
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
     :param interval: seconds from one start to the next.
     :param delay: seconds from the end of a run to the next start (default without ``interval``: 1).
         ``delay_after=`` is the same.
