@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ._checks import Seconds
     from .constants import TaskType
     from .engine.task import Task
+    from .pools.process.serializer import SerializerModule
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -414,12 +415,14 @@ class ProcessExecutor(_LaneExecutor):
         limit).
     :param priority: the priority of the calls; lower runs first (default: NORMAL).
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for functions
+        of notebooks, lambdas and closures (default: :mod:`pickle`).
     :raises InvalidTypeError: (a TypeError) an argument has the wrong type.
     :raises InvalidArgumentError: (a ValueError) an argument has an impossible value, or
         ``supervisor`` is given together with an option for processes.
 
-    With ``mp_context``, ``initializer`` or ``max_tasks_per_child``, the executor starts processes
-    of its own, which end at its :meth:`shutdown`.
+    With ``mp_context``, ``initializer``, ``max_tasks_per_child`` or ``serializer``, the executor
+    starts processes of its own, which end at its :meth:`shutdown`.
 
     >>> with ProcessExecutor(max_workers=1) as executor:
     ...     future = executor.submit(pow, 2, 5)
@@ -432,10 +435,11 @@ class ProcessExecutor(_LaneExecutor):
     def __init__(self, max_workers: int | None = None, mp_context: Any = None,
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (), *,
                  max_tasks_per_child: int | None = None, priority: int | None = None,
-                 supervisor: TaskSupervisor | None = None) -> None:
+                 supervisor: TaskSupervisor | None = None,
+                 serializer: SerializerModule | None = None) -> None:
         _check_callable(initializer)
         options = {"mp_context": mp_context, "initializer": initializer,
-                   "max_tasks_per_child": max_tasks_per_child}
+                   "max_tasks_per_child": max_tasks_per_child, "serializer": serializer}
         given = [name for name, value in options.items() if value is not None]
         self._own = bool(given)
         if given:
@@ -450,7 +454,7 @@ class ProcessExecutor(_LaneExecutor):
                 max_tasks_per_child = _checks.count("max_tasks_per_child", max_tasks_per_child)
             supervisor = TaskSupervisor(f"executor-{next(_numbers)}")
             supervisor.create_mp_pool(max_workers, initializer, initargs, max_tasks_per_child,
-                                      mp_context)
+                                      mp_context, serializer=serializer)
         self._open(supervisor, max_workers, priority)
         pool: Any = self._lane.pool
         self._max_workers = max_workers or int(pool.run_queue.slots)

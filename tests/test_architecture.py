@@ -86,6 +86,7 @@ LAYERS = [
         "pools.process.exit_status",
         "pools.process.start_errors",
         "pools.process.main_module",
+        "pools.process.serializer",
         "pools.process.spawn",
         "pools.process.template",
         "pools.process.dispatcher",

@@ -134,9 +134,28 @@ class ProcessPools:
 
     # -- configuration -------------------------------------------------------------------------
 
-    def create(self, processes: int | None, initializer: Callable[..., Any] | None,
-               initargs: Sequence[Any], maxtasksperchild: int | None, context: Any) -> None:
-        """Make the own pool, with the arguments of :class:`multiprocessing.Pool`."""
+    def create(self, processes: int | None, executor: Any, initargs: tuple[Any, ...],
+               **options: Any) -> None:
+        """Make the own pool, with the arguments of :class:`multiprocessing.Pool`.
+
+        :param executor: put it in the position of the pool instead, with ``processes`` calls at a
+            time, unless None.
+        """
+        if executor is None:
+            self._create_own(processes, initargs=initargs, **options)
+            return
+        sizes = checked_sizes("process", pool_size=processes)
+        for name, value in options.items():
+            if value is not None:
+                raise InvalidArgumentError(f"{name} and executor exclude each other: the executor "
+                                           "starts its processes itself")
+        self.use(executor)
+        if processes:
+            self.configure(sizes)
+
+    def _create_own(self, processes: int | None, initializer: Callable[..., Any] | None,
+                    initargs: tuple[Any, ...], maxtasksperchild: int | None, context: Any,
+                    serializer: Any) -> None:
         if self.external is not None:
             self.use(None)
         _check_callable("initializer", initializer)
@@ -144,19 +163,8 @@ class ProcessPools:
             maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
             context = context.get_start_method()
-        self._own_pool().configure(initializer, tuple(initargs), maxtasksperchild)
-        self.configure({"pool_size": processes}, start_method=context)
-
-    def create_over(self, executor: Any, processes: int | None, **refused: Any) -> None:
-        """Put an executor in the position of the pool, with ``processes`` calls at a time."""
-        sizes = checked_sizes("process", pool_size=processes)
-        for name, value in refused.items():
-            if value is not None:
-                raise InvalidArgumentError(f"{name} and executor exclude each other: the executor "
-                                           "starts its processes itself")
-        self.use(executor)
-        if processes:
-            self.configure(sizes)
+        self._own_pool().configure(initializer, initargs, maxtasksperchild)
+        self.configure({"pool_size": processes}, start_method=context, serializer=serializer)
 
     def configure(self, sizes: Mapping[str, int | None], min_size: int | str | None = None,
                   max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
@@ -204,9 +212,13 @@ class ProcessPools:
 def _configure(pool: ProcessPool, start_method: str | None = None, initializer: Any = None,
                initargs: Sequence[Any] | None = None, initializer_timeout: Any = None,
                maxtasksperchild: int | None = None, max_age: Any = None,
-               max_memory: int | None = None) -> None:
+               max_memory: int | None = None, serializer: Any = None) -> None:
     """Set the options of processes; None keeps a value."""
     _check_callable("initializer", initializer)
+    if serializer is not None:
+        from ..pools.process.serializer import Serializer
+
+        pool.use_serializer(Serializer.of(serializer))
     if start_method is not None:
         _set_start_method(pool, start_method)
     if initializer_timeout is not None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..loops import ALoop
     from ..options import TaskOptions
     from ..pools.base import Pool
+    from ..pools.process.serializer import SerializerModule
     from ..pools.views import ThreadPoolView
 
     R = TypeVar("R")
@@ -200,7 +201,8 @@ class TaskSupervisor(NoExecutor):
                     on_full: str | None = None, aging: Seconds | None = None,
                     initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                     initializer_timeout: Seconds | None = None, maxtasksperchild: int | None = None,
-                    max_age: Seconds | None = None, max_memory: int | None = None) -> None:
+                    max_age: Seconds | None = None, max_memory: int | None = None,
+                    serializer: SerializerModule | None = None) -> None:
         """Set the slots of the process pool, as :meth:`set_thread_pool`; make it if there is none.
 
         Processes start on first use, or ahead of it, when this returns, with ``min_size``. In a
@@ -224,25 +226,25 @@ class TaskSupervisor(NoExecutor):
         :param initializer: called in every new process, with ``*initargs``, before its first task.
             If it fails three times in a row, the waiting tasks fail with its error.
         :param initargs: the arguments of the initializer.
-        :param initializer_timeout: seconds until a new process must be ready, its initializer
-            included (default: 120; 0 is never).
+        :param initializer_timeout: seconds until a process must be ready (default: 120; 0: never).
         :param maxtasksperchild: a process is replaced after that many tasks (default: 0, never).
-        :param max_age: a process is replaced when it is that many seconds old and has ended its
-            task; 0 is never.
+        :param max_age: a process is replaced after that many seconds, between two tasks; 0: never.
         :param max_memory: a process is replaced when it has that many bytes in memory after a task;
             0 is never. Without ``/proc`` nothing happens.
+        :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for
+            lambdas, closures and functions of notebooks (default: :mod:`pickle`).
         """
         self._supervisor_parts.processes.configure(
             {"pool_size": pool_size, "reserve_normal": reserve_normal,
              "reserve_high": reserve_high}, min_size, max_queued, on_full, aging,
             start_method=start_method, initializer=initializer, initargs=initargs,
             initializer_timeout=initializer_timeout, maxtasksperchild=maxtasksperchild,
-            max_age=max_age, max_memory=max_memory)
+            max_age=max_age, max_memory=max_memory, serializer=serializer)
 
     def create_mp_pool(self, processes: int | None = None,
                        initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                        maxtasksperchild: int | None = None, context: Any = None,
-                       executor: Any = None) -> None:
+                       executor: Any = None, serializer: SerializerModule | None = None) -> None:
         """Make the process pool, with the arguments of :class:`multiprocessing.Pool`.
 
         :param processes: slots for tasks of any priority (default: one for each CPU).
@@ -251,15 +253,13 @@ class TaskSupervisor(NoExecutor):
         :param maxtasksperchild: a process is replaced after that many tasks.
         :param context: a multiprocessing context, or the name of a start method.
         :param executor: an executor that takes the position of the pool, see :attr:`mp_pool`. Then
-            ``processes`` is the number of calls that it is given at a time, and the other arguments
-            are refused.
+            ``processes`` is the number of calls that it is given at a time, and the other
+            arguments are refused.
+        :param serializer: a module with ``dumps`` and ``loads``, as in :meth:`set_mp_pool`.
         """
-        pools = self._supervisor_parts.processes
-        if executor is None:
-            pools.create(processes, initializer, initargs, maxtasksperchild, context)
-        else:
-            pools.create_over(executor, processes, initializer=initializer,
-                              maxtasksperchild=maxtasksperchild, context=context)
+        self._supervisor_parts.processes.create(
+            processes, executor, tuple(initargs), initializer=initializer,
+            maxtasksperchild=maxtasksperchild, context=context, serializer=serializer)
 
     @property
     def thread_pool(self) -> ThreadPoolView:

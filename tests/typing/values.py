@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from typing import Any, Iterator
 
 from typing_extensions import assert_type
@@ -160,3 +161,7 @@ async def async_queues(coroutines: AsyncQueue) -> None:
     assert_type(coroutines.group(text_of, [1]), TaskGroup[str])
     assert_type(await coroutines.group(text_of, [1]).values(), "tuple[str, ...]")
     assert_type(await amap(text_of, [1], workers=3), "tuple[str, ...]")
+
+
+def serializers() -> None:
+    task_supervisor.set_mp_pool(serializer=pickle)

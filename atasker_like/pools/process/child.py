@@ -276,9 +276,17 @@ class _Server:
         # Any thread may send progress and log records; so may finalizers and signal handlers while
         # this thread writes a result. So the lock must know its owner.
         self._lock = threading.RLock()      # guards the writing of results
+        self.dumps: Callable[..., bytes] = pickle.dumps
+        self._pickle_parts = pickle_parts
         self._held: int | None = None       # a ticket of a frame that has not been read yet
         self._running: tuple[int, str | None, Callable[..., Any], int, str | None,
                              int] | None = None
+
+    def pickle_with(self, dumps: Callable[..., bytes],
+                    pickle_parts: Callable[..., tuple[list[Any], list[memoryview]]]) -> None:
+        """Have other functions pickle results and errors from now on."""
+        self.dumps = dumps
+        self._pickle_parts = pickle_parts
 
     def serve(self) -> None:
         """Run tasks until the parent closes its end."""
@@ -363,7 +371,8 @@ class _Server:
                 return
             del args, kwargs
             stage = "result"
-            parts, raws = pickle_parts(value, value if type(value) in (tuple, list) else (value,))
+            parts, raws = self._pickle_parts(
+                value, value if type(value) in (tuple, list) else (value,))
             seconds = perf_counter() - begin
             del value
             if raws:
@@ -460,8 +469,8 @@ def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
                  f"{_text(error)}{_way_out(error)}")
     pickled, reason = None, ""
     try:
-        pickled = pickle.dumps(TaskPicklingError(cause) if cause else error,
-                               pickle.HIGHEST_PROTOCOL)
+        dumps = pickle.dumps if server is None else server.dumps
+        pickled = dumps(TaskPicklingError(cause) if cause else error, pickle.HIGHEST_PROTOCOL)
     except BaseException as raised:     # the parent makes a RemoteError of the text
         reason = why_not_rebuilt(raised)
     return marshal.dumps((type_name_of(error), _text(error), traceback_text(error, trace), pickled,

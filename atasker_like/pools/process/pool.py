@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ...errors import TaskTimeoutError
     from ..base import Waiters
     from .protocol import Result
+    from .serializer import Serializer
     from .template import ForkTemplate
 
 __all__ = ["ProcessPool"]
@@ -104,6 +105,8 @@ class ProcessPool(Upkeep):
         self.initializer = initializer
         self.initargs: tuple[Any, ...] = initargs
         self.maxtasksperchild = maxtasksperchild
+        self.serializer: Serializer | None = None   # None: pickle
+        self._pickle_parts = child.pickle_parts
         self.min_size: int = 0
         self._processes: list[PoolProcess] = []
         self._idle: list[PoolProcess] = []
@@ -218,11 +221,15 @@ class ProcessPool(Upkeep):
         what = "function"
         try:
             if spec.pickled_target is None:
-                blob = child.pickle_target(spec.target)
-                error = self._not_importable(task, blob)
-                if error is not None:
-                    return error
-                if child.is_stateless(spec.target):
+                if self.serializer is None:
+                    blob = child.pickle_target(spec.target)
+                    keeps = child.is_stateless(spec.target)
+                    error = self._not_importable(task, blob)
+                    if error is not None:
+                        return error
+                else:
+                    blob, keeps = self.serializer.pickle_target(spec.target)
+                if keeps:
                     spec.pickled_target = blob
                 else:
                     task._extra_fields().placement = blob     # it may differ at the next call
@@ -231,7 +238,7 @@ class ProcessPool(Upkeep):
                 task._context = None        # no context variables, which a task of a thread has
                 return None
             what = "arguments"
-            parts, raws = child.pickle_parts((args, kwargs),
+            parts, raws = self._pickle_parts((args, kwargs),
                                              [*args, *kwargs.values()] if kwargs else args)
             if not raws and len(parts) == 1 and len(parts[0]) < LARGE:
                 task._context = parts[0]
@@ -243,6 +250,10 @@ class ProcessPool(Upkeep):
             advice = ("define it at the top level of a module, where the process can import it"
                       if what == "function"
                       else "pass plain data, and open files or connections in the function")
+            if self.serializer is None:
+                from .serializer import use_cloudpickle
+
+                advice += use_cloudpickle(described(raised))
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
                                       f"({described(raised)}); {advice}")
             error.__cause__ = raised
@@ -255,11 +266,14 @@ class ProcessPool(Upkeep):
         source = why_not_importable()
         if source is None:
             return None
+        from .serializer import use_cloudpickle
+
         fork = (", or call set_mp_pool(start_method='fork') first"
                 if source.endswith(("notebook", "session")) else "")
         return TaskPicklingError(
             f"the function of task {task.name} cannot be sent to a process: it is defined in "
-            f"{source}, which a new process cannot import; move it to a module (a .py file){fork}")
+            f"{source}, which a new process cannot import; move it to a module (a .py file){fork}"
+            f"{use_cloudpickle()}")
 
     def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be pickled, and fail it. No other task is affected."""
@@ -1032,7 +1046,7 @@ class ProcessPool(Upkeep):
         """Start one process, from the template if the pool uses one."""
         generation = self._generation
         if (self.initializer is not None and not self.forks_from_template
-                and self.start_method != "fork"):
+                and self.start_method != "fork" and self.serializer is None):
             source = why_not_importable()
             if source is not None and names_main(child.pickle_target(self.initializer)):
                 raise RuntimeError(
@@ -1042,7 +1056,7 @@ class ProcessPool(Upkeep):
             self._probing = (not self.forks_from_template and self.start_method != "fork"
                              and may_lack_guard())
         arguments = (process_name(self.name, next(self._count)), self.start_method,
-                     self.registry.prefix, self.initializer, self.initargs, self.maxtasksperchild)
+                     self.registry.prefix, *self._setup(), self.maxtasksperchild)
         if not self.forks_from_template:
             started = launch(*arguments)
         else:
@@ -1058,6 +1072,25 @@ class ProcessPool(Upkeep):
             started.retiring = True         # it may have the old initializer
         return started
 
+    def _setup(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
+        """Return what each process calls first, and its arguments."""
+        if self.serializer is None:
+            return self.initializer, self.initargs
+        from .serializer import Setup
+
+        return Setup(self.serializer, self.initializer, self.initargs), ()
+
+    def use_serializer(self, serializer: Serializer | None) -> None:
+        """Have a serializer carry what crosses from now on; None is pickle. Any thread may call it.
+
+        The present processes finish their tasks in flight and are replaced.
+        """
+        with self.lock:
+            self.serializer = serializer
+            self._pickle_parts = (child.pickle_parts if serializer is None
+                                  else serializer.pickle_parts)
+        self.configure(self.initializer, self.initargs, self.maxtasksperchild)
+
     def ensure_template(self) -> ForkTemplate:
         """Return the template. If there is none, fork it in this thread."""
         with self._template_lock:
@@ -1065,7 +1098,7 @@ class ProcessPool(Upkeep):
             if template is None or template.closed:
                 from .template import ForkTemplate
 
-                template = self._template = ForkTemplate(self.name, self.initializer, self.initargs)
+                template = self._template = ForkTemplate(self.name, *self._setup())
             return template
 
     def _drop_template(self, wait: bool) -> None:
