@@ -96,8 +96,8 @@ class Keyed:
 
 
 def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
-               first: int = 0, most: int = 0) -> Iterator[list[Call]]:
-    """Yield the calls of items, in lists of calls that are submitted together.
+               first: int = 0, most: int = 0) -> Iterable[list[Call]]:
+    """Return the calls of items, in lists of calls that are submitted together.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the
     former, a mapping for the latter; any other item is the only argument. With a key function, the
@@ -106,15 +106,17 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
 
     :param first: the position of the first item, for messages.
     :param most: the number of calls in a list, at most (default: 512).
+    :return: a list if all items are there, else an iterator.
     """
     from collections import abc
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {a_kind(items)}{advice}")
-    if key is not None:
-        return _iter_keyed_calls(enumerate(items, first), abc.Mapping, key)
-    return _iter_calls(iter(items), abc.Mapping, min(most or CHUNK, CHUNK))
+    calls = (_iter_calls(iter(items), abc.Mapping, min(most or CHUNK, CHUNK)) if key is None
+             else _iter_keyed_calls(enumerate(items, first), abc.Mapping, key))
+    # No code of the application comes between the submissions of a collection: see _submit_all().
+    return list(calls) if isinstance(items, abc.Sized) else calls
 
 
 def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,

@@ -340,16 +340,21 @@ class Submitter(QueueConfig):
         accepted: list[Task[Any]] = []
         if aborts is None:
             aborts = self._aborts
+        submissions, entry = self._submissions, Batch(aborts)
         try:
+            if type(chunks) is list:        # then a run does not end between two of them
+                submissions.calls[entry] = get_ident()
             for chunk in chunks:
                 # A submission waits for room for one task at a time, when all tasks before it are
                 # in the ledger, where an abort finds them.
                 waits = self.on_full == "block" and len(chunk) > 1 and _may_block(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
                     self._submit_together(spec, calls, page, accepted, aborts, base)
+            submissions.done(entry)
             # Not earlier: the garbage collector would visit the handles again and again meanwhile.
             return make_handles(accepted, self._handle)
         except BaseException:
+            submissions.done(entry)
             # All or none: the caller gets no handles of the accepted ones.
             cancel_many(accepted)
             raise

@@ -9,7 +9,7 @@ import os
 from .. import _checks, _modes
 from .._checks import seconds_or_none
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
-from .interpreter_exit import arm
+from .interpreter_exit import arm, follow_threads
 from .pool_manager import SIZES, checked_limits, checked_sizes, total_slots, with_min_size
 from .run_state import NEW, RUNNING, STOPPED, STOPPING
 
@@ -170,6 +170,7 @@ class ProcessPools:
                   max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
                   **options: Any) -> None:
         """Set sizes, limits, and options of the processes; None keeps a value."""
+        follow_threads()        # before a thread starts processes ahead
         checked = dict(self.sizes, **checked_sizes("process", **sizes))
         external = self.external
         if external is not None:

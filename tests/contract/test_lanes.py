@@ -9,6 +9,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, 
                           background_task, wait_completed)
 
 from ..support.internals import manager
+from ..support.threads import wait_for
 from . import functions as f
 
 EXECUTOR = ("PPE", "TPE", "Pool")
@@ -487,6 +488,7 @@ def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_sup
     def resync():
         assert begun.wait(20)
         pool = manager(supervisor).threads
+        wait_for(lambda: pool.run_queue.active == 2, "the slot of the task that waits is lent")
         with pool.lock:
             deferred = pool._resync(set())        # as after an interrupt
             counted.append(lane.running)

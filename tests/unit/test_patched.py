@@ -139,6 +139,14 @@ def test_process_task_in_a_world_without_means_fails_at_once(make_supervisor, wo
         supervisor.stop(wait=PATIENCE)
 
 
+def test_process_pool_that_is_configured_first_follows_the_replacement_before(make_supervisor):
+    with patches.replaced(*patches.locks()):
+        supervisor = make_supervisor()
+        supervisor.set_mp_pool(pool_size=1)
+        assert not _patched.has_changed()
+        assert type(manager(supervisor).processes.lock) is patches.ForeignRLock
+
+
 @pytest.mark.slow
 def test_stop_if_close_takes_effect_later_takes_no_extra_seconds(make_supervisor):
     """gevent's os.close() waits for its loop, and a pool process ends when its pipe is closed."""

@@ -480,7 +480,7 @@ def test_a_full_queue_blocks_a_thread(blocking, gate):
     queue.shutdown()
 
 
-def test_run_waits_for_a_submission_under_way(threads):
+def test_run_waits_for_a_map_of_a_collection_under_way(threads):
     queue = threads.make(workers=1, size=2)
     mapping = threading.Thread(target=queue.map, args=(functions.double, range(200)))
     mapping.start()
