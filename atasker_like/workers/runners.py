@@ -520,6 +520,10 @@ class _LoopRunner(_PoolRunner):
 class _ProcessRunner(Runner):
     """Runs a static ``run()`` in a pool process, one task for each run."""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._withdrawing: set[int] = set()     # threads in withdraw(); each adds itself
+
     def _target(self) -> Callable[..., Any]:
         return self.function
 
@@ -550,10 +554,25 @@ class _ProcessRunner(Runner):
             session.run_ended()
         else:
             session.run_submitted(task)
-            task.add_done_callback(lambda task: self._process_ended(task, began))
+            task.add_done_callback(lambda task: self._process_ended(task, item, began))
+            if not session.active:
+                self.withdraw()
 
-    def _process_ended(self, task: Task[Any], began: float) -> None:
+    def withdraw(self) -> None:
+        task, here = self.session.task, threading.get_ident()
+        if task is not None:
+            self._withdrawing.add(here)
+            try:
+                pool: Any = task._spec.pool
+                pool.cancel(task, False)        # calls _process_ended() if it cancels
+            finally:
+                self._withdrawing.discard(here)
+
+    def _process_ended(self, task: Task[Any], item: tuple[Any, ...], began: float) -> None:
         session = self.session
+        if threading.get_ident() in self._withdrawing and task._status == CANCELED:
+            self.worker._worker_return_item(item, self.trigger)
+            return session.run_ended()
         session.caller = threading.get_ident()
         try:
             result = task.value(0)

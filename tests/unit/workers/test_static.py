@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atasker_like import background_worker
+from atasker_like import TT_MP, background_task, background_worker
 from tests.support import PATIENCE
 from tests.support.threads import wait_for
 
@@ -116,6 +116,37 @@ def test_process_of_a_run_whose_submission_has_not_returned_is_ended(supervisor,
     worker.stop(wait=0)
     stopped.set()
     assert worker.wait_until_stop(2 * PATIENCE)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["submitted", "under submission"])
+def test_stop_withdraws_a_run_that_waits_for_a_process_and_keeps_its_item(outside, late):
+    outside.set_mp_pool(pool_size=1)
+    gate = threading.Event()
+    blocker = background_task(gate.wait, tt=TT_MP, supervisor=outside)(PATIENCE)
+    worker = w.QueueInProcess(supervisor=outside, o=10)
+    worker.start()
+    runner = worker._worker_session._runner
+    start, submitted = runner.start, threading.Event()
+
+    def start_late(*args):
+        task = start(*args)
+        submitted.set()
+        wait_for(lambda: not (late and worker.is_active()), "the stop has come")
+        return task
+
+    runner.start = start_late
+    worker.put_threadsafe(1)
+    assert submitted.wait(PATIENCE)
+    wait_for(lambda: late or worker._worker_session.task is not None, "its task is known")
+    assert worker.stop(wait=PATIENCE) and worker.is_stopped()       # the slot is not free
+    stats = worker.stats()
+    assert (stats.runs, stats.waiting, blocker.done()) == (0, 1, False)
+    gate.set()
+    worker.start()
+    worker.put_threadsafe(2)
+    wait_for(lambda: worker.stats().runs == 2, "both items are handled")
+    assert worker.results == [10, 20]
+    worker.stop()
 
 
 def test_argument_that_cannot_be_pickled_fails_the_run(supervisor, caplog):
