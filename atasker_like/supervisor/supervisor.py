@@ -83,7 +83,8 @@ class TaskSupervisor(NoExecutor):
         supervisors.add(self)
 
     def __del__(self) -> None:
-        if self._supervisor_parts is not NOT_MADE:
+        # Python clears the names of modules at its end, and may delete objects after that.
+        if self._supervisor_parts is not NOT_MADE and hand_over is not None:
             hand_over(self)
 
     # -- lifecycle -----------------------------------------------------------------------------
