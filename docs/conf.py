@@ -5,6 +5,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "_ext")]
 
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
+
 import atasker_like  # noqa: E402
 
 project = "atasker_like"
@@ -32,6 +34,17 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 72
+
+# One signature for each function: overloads are for type checkers.
+_analyze = ModuleAnalyzer.analyze
+
+
+def _analyze_without_overloads(self):
+    _analyze(self)
+    self.overloads = {}
+
+
+ModuleAnalyzer.analyze = _analyze_without_overloads
 
 nitpicky = True
 # Names in annotations that are no public objects: type variables, protocols, private classes.

@@ -3,6 +3,7 @@
 ``wait_completed()``, ``Task.cancel`` and ``task.cancel()`` need no role. The build counts the links
 from guides to the reference, and warns if there are fewer than ``LEAST_LINKS``.
 """
+import pathlib
 import re
 
 from docutils import nodes
@@ -93,6 +94,19 @@ def count_links(app, doctree, docname):
         app.env.links_to_reference[docname] = len(found)
 
 
+def provisional_names(app):
+    page = pathlib.Path(app.srcdir, "reference", "status.rst").read_text(encoding="utf-8")
+    return set(re.findall(r"^- ``(\w+)``$", page, re.MULTILINE))
+
+
+def mark_provisional(app, what, name, obj, options, lines):
+    """Note the status of a name above its docstring; all names of services are provisional."""
+    package, _, rest = name.rpartition(".")
+    if (package == "atasker_like" and rest in provisional_names(app)
+            or package in ("atasker_like.service", "atasker_like.testing")):
+        lines[:0] = ["*Provisional:* see :doc:`/reference/status`.", ""]
+
+
 def prepare(app, env, docnames):
     env.links_to_reference = {}
 
@@ -109,6 +123,7 @@ def report_links(app, error):
 
 def setup(app):
     app.connect("env-before-read-docs", prepare)
+    app.connect("autodoc-process-docstring", mark_provisional)
     app.connect("doctree-resolved", link_literals)
     app.connect("build-finished", report_links)
     return {"parallel_read_safe": False, "parallel_write_safe": False}

@@ -1,7 +1,8 @@
 from atasker_like import TT_MP, background_task, wait_completed
 
 
-@background_task            # each call runs in a pool thread
+# each call runs in a pool thread
+@background_task
 def area(width, height):
     return width * height
 
@@ -9,6 +10,7 @@ def area(width, height):
 # each call runs in a pool process
 power = background_task(pow, tt=TT_MP)
 
-if __name__ == "__main__":  # programs with process tasks need this line
+# programs with process tasks need this line
+if __name__ == "__main__":
     print(wait_completed([area(3, 4), area(5, 6), area(7, 8)]))
     print(power(2, 100).value())

@@ -36,13 +36,16 @@ def add(number):
         return cursor.fetchone()[0]
 
 
-write = background_task(reports.write)              # in a thread
-count = background_task(reports.count, tt=TT_MP)    # in a process
+# in a thread
+write = background_task(reports.write)
+# in a process
+count = background_task(reports.count, tt=TT_MP)
 
 
 @csrf_exempt
 def accept(request, number):
-    write(number)                       # returns at once
+    # returns at once
+    write(number)
     count(number)
     return JsonResponse({"accepted": number})
 
@@ -54,6 +57,7 @@ def sums(request, number):
 urlpatterns = [path("reports/<int:number>", accept), path("sums/<int:number>", sums)]
 application = get_wsgi_application()
 
-if __name__ == "__main__":              # manage.py
+# manage.py
+if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
     execute_from_command_line(sys.argv)

@@ -7,15 +7,18 @@ from fastapi import FastAPI
 import reports
 from atasker_like import TT_MP, background_task, task_supervisor
 
-write = background_task(reports.write)              # in a thread
-count = background_task(reports.count, tt=TT_MP)    # in a process
+# in a thread
+write = background_task(reports.write)
+# in a process
+count = background_task(reports.count, tt=TT_MP)
 
 
 @asynccontextmanager
 async def lifespan(app):
     yield
-    # The server ends by the signal itself after this, so no exit handler of Python runs.
-    await asyncio.get_running_loop().run_in_executor(None, task_supervisor.stop, 25)
+    # uvicorn ends by the signal after this, and Python calls no exit handler
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, task_supervisor.stop, 25)
 
 
 app = FastAPI(lifespan=lifespan)
@@ -23,7 +26,8 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/reports/{number}")
 async def accept(number: int):
-    write(number)                       # returns at once
+    # returns at once
+    write(number)
     count(number)
     return {"accepted": number}
 

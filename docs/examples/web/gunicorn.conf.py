@@ -1,8 +1,10 @@
 """Settings of gunicorn for applications with tasks."""
 from atasker_like import task_supervisor
 
-graceful_timeout = 30                   # seconds until gunicorn kills a process
+# seconds until gunicorn kills a process
+graceful_timeout = 30
 
 
-def worker_exit(server, worker):        # in each server process, at its end
+# in each server process, at its end
+def worker_exit(server, worker):
     task_supervisor.stop(wait=25)

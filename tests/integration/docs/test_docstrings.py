@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 REFERENCE = pathlib.Path(ROOT) / "docs" / "reference"
 
-_ENTRY = re.compile(r"^\.\. auto(class|function):: ([\w.]+)(\(\))?\n((?:   .*\n)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^\.\. auto(class|function):: ([\w.]+)(\(.*\))?\n((?:   .*\n)*)", re.MULTILINE)
 
 
 def resolve(path):
@@ -35,7 +35,7 @@ def entries():
         for kind, path, bare, options in _ENTRY.findall(text + "\n"):
             path = module + path
             thing = resolve(path)
-            yield path, thing, bool(bare) or kind == "class" and not has_arguments(thing)
+            yield path, thing, bare == "()" or kind == "class" and not has_arguments(thing)
             if kind == "class" and ":members:" in options:
                 yield from members(path, thing, options)
 

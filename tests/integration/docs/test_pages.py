@@ -98,3 +98,9 @@ def test_the_pictures_are_those_that_the_script_draws():
         picture = draw()
         file = path.with_name(picture.name + ".svg")
         assert file.read_text(encoding="utf-8") == str(picture), "run docs/pictures/make.py"
+
+
+def test_provisional_names_are_public():
+    names = re.findall(r"^- ``(\w+)``$", PAGES["reference/status"], re.MULTILINE)
+    assert names == sorted(names) and len(names) > 5
+    assert set(names) <= set(atasker_like.__all__)
