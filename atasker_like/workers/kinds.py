@@ -349,7 +349,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             trigger.item_returned()
             if "Empty" not in type(error).__name__:
                 log.exception("worker %s: its queue could not give an item", self.name)
-                trigger.take_no_more()
+                session = self._worker_session
+                if session is not None:
+                    trigger.get_failed(session.clock())
             return None
         self._worker_call_hook("after_queue_get", item, caught=BaseException)
         if item is None and _modes.legacy:      # in atasker, None ends the loop of the worker
@@ -377,7 +379,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def _worker_item_done(self, trigger: Trigger) -> None:
         if self._worker_wants_task_done:
-            task_done(self._worker_queue)
+            try:
+                task_done(self._worker_queue)
+            except BaseException:
+                log.exception("worker %s: the task_done() of its queue raised", self.name)
 
     def _worker_waiting(self) -> int:
         if not is_asyncio_queue(self._worker_queue_class):

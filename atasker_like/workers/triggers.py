@@ -206,6 +206,10 @@ class QueueTrigger(Trigger):
         self._taken = 0                         # items, each counted before it is taken
         # no item is taken after this number (None: no limit)
         self._last: int | None = None
+        self._backoff = Backoff()
+        self._failed_at = -1                    # how many items were taken before the last failure
+        self._retry_at: float | None = None     # the end of a pause
+        self._entry: TimerEntry | None = None
 
     def item_put(self) -> None:
         """Note that an item has been put into the queue. For any thread, at any line."""
@@ -263,6 +267,27 @@ class QueueTrigger(Trigger):
     def is_exhausted(self) -> bool:
         """Return True if no more items may be taken."""
         return self._last is not None and self._taken >= self._last
+
+    def get_failed(self, now: float) -> None:
+        """Have the queue asked again after a pause, as it has raised instead of giving an item."""
+        self.take_no_more()
+        if self._failed_at != self._taken:
+            self._failed_at = self._taken
+            self._backoff.reset()
+        self._retry_at = now + self._backoff.next_pause()
+
+    def schedule(self, session: TriggerSession) -> None:
+        if self._retry_at is not None and self._entry is None:
+            self._entry = session.timer.call_at(self._retry_at, self._retry, session)
+
+    def _retry(self, session: TriggerSession) -> None:
+        # If the queue has failed once more meanwhile, this is the retry for that as well.
+        self._entry = self._retry_at = None
+        self.note()
+        session.step()
+
+    def close(self, session: TriggerSession) -> None:
+        session.timer.cancel(self._entry)
 
 
 class IntervalTrigger(EventTrigger):

@@ -314,6 +314,27 @@ def test_get_that_raises_is_logged_and_tried_again_later(supervisor, caplog):
     assert worker.is_active() and worker.stop()
 
 
+@pytest.mark.parametrize("base", [asyncio.Queue, asyncio.PriorityQueue, queue.Queue,
+                                  queue.SimpleQueue])
+def test_get_nowait_that_raises_is_called_again(supervisor, form, base, caplog):
+    class Flaky(base):
+        failures = 3
+
+        def get_nowait(self):
+            if self.failures:
+                self.failures -= 1
+                raise OSError("not now")
+            return super().get_nowait()
+
+    got = []
+    worker = background_worker(form(got.append), q=Flaky, supervisor=supervisor)
+    worker.start()
+    worker.put_threadsafe(1)
+    assert worker.join(PATIENCE) and got == [1]
+    assert caplog.text.count("its queue could not give an item") == 3 and "not now" in caplog.text
+    assert worker.is_active() and worker.stop()
+
+
 @pytest.mark.parametrize("how", ["get", "get_nowait", "plain get"])
 def test_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
     class Broken(queue.Queue if how == "plain get" else asyncio.Queue):
@@ -334,6 +355,22 @@ def test_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
     assert worker.is_active()
     report = join(started(supervisor.stop))
     assert (report.items_left, report.complete) == (1, False) and worker.is_stopped()
+
+
+@pytest.mark.parametrize("base", [asyncio.Queue, queue.Queue])
+def test_task_done_that_raises_is_logged_and_the_worker_goes_on(supervisor, form, base, caplog):
+    class Broken(base):
+        def task_done(self):
+            raise OSError("no end of it")
+
+    got = []
+    worker = background_worker(form(got.append), q=Broken, supervisor=supervisor)
+    worker.start()
+    for item in range(3):
+        worker.put_threadsafe(item)
+    assert worker.join(PATIENCE) and got == [0, 1, 2]
+    assert caplog.text.count("the task_done() of its queue raised") == 3
+    assert "no end of it" in caplog.text and supervisor.stop().complete
 
 
 @pytest.mark.parametrize("kind", PAIRS)
