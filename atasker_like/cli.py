@@ -12,7 +12,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from typing import Callable, NamedTuple
+    from typing import Any, Callable, NamedTuple
 
     class Command(NamedTuple):
         """A subcommand. ``run`` returns the exit status, or a program to be called by main()."""
@@ -157,9 +157,9 @@ def _send(arguments: Namespace) -> int:
             raise CommandError(f"the token cannot be read: {error}") from None
     try:
         with SyncClient(arguments.address, token) as client:
-            answer = client.send(arguments.type, fields, target=arguments.target,
-                                 priority=arguments.priority, wait=not arguments.no_wait,
-                                 timeout=arguments.timeout)
+            answer: Any = client.send(arguments.type, fields, target=arguments.target,
+                                      priority=arguments.priority, wait=not arguments.no_wait,
+                                      timeout=arguments.timeout)
         print(answer.task_id if arguments.no_wait else dumps(answer.result))
     except TaskExecutionError as error:
         raise CommandError(f"the task failed\n{error.traceback.rstrip() or error}",

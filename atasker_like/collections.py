@@ -19,10 +19,11 @@ from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping, Optional, Tuple, Union
+    from typing import Any, Callable, Mapping, Optional, Tuple, TypeVar, Union, overload
 
     from .engine.task import Task
 
+    F = TypeVar("F", bound=Callable[[], Any])
     Function = Callable[[], Any]
     Number = Union[int, float]
     Outcome = Tuple[Any, bool, Optional[BaseException]]
@@ -81,7 +82,17 @@ class FunctionCollection:
         self._lock = Lock()     # guards _entries, which is replaced and never changed
         self._entries: tuple[tuple[Number, Function], ...] = ()     # in the order of their arrival
 
-    def __call__(self, f: Function | None = None, priority: Number | None = None) -> Any:
+    if TYPE_CHECKING:
+        @overload
+        def __call__(self, f: None = None, priority: None = None) -> dict[str, Any]: ...
+
+        @overload
+        def __call__(self, f: None = None, *, priority: Number) -> Callable[[F], F]: ...
+
+        @overload
+        def __call__(self, f: F, priority: Number | None = None) -> F: ...
+
+    def __call__(self, f: Any = None, priority: Number | None = None) -> Any:
         """Add a function and return it; without arguments, :meth:`run`.
 
         As a decorator: ``@collection`` or ``@collection(priority=50)``.

@@ -33,9 +33,25 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any, Callable, Coroutine, Mapping, Sequence
 
+    from typing_extensions import Required, TypedDict, Unpack
+
     from ._checks import Seconds
     from .engine.loop_mailbox import LoopMailbox
     from .engine.timer import Timer, TimerEntry
+
+    class ScheduleOptions(TypedDict, total=False):
+        """The keyword arguments of :class:`AsyncJob` beside the target."""
+
+        args: Sequence[Any]
+        kwargs: Mapping[str, Any] | None
+        interval: Seconds | None
+        timer: Seconds | None
+        number: int | None
+
+    class JobOptions(ScheduleOptions):
+        """The keyword arguments of :class:`AsyncJob`."""
+
+        target: Required[Callable[..., Coroutine[Any, Any, Any]]]
 
 __all__ = ["AsyncJob", "AsyncJobScheduler"]
 
@@ -275,7 +291,7 @@ class AsyncJobScheduler:
                 self._schedule(job)
 
     def create_threadsafe(self, target: Callable[..., Coroutine[Any, Any, Any]],
-                          **options: Any) -> AsyncJob:
+                          **options: Unpack[ScheduleOptions]) -> AsyncJob:
         """Make a job and start it at its time.
 
         The arguments are those of ``create_async_job``.
@@ -307,7 +323,7 @@ class AsyncJobScheduler:
         return job
 
     async def create(self, target: Callable[..., Coroutine[Any, Any, Any]],
-                     **options: Any) -> AsyncJob:
+                     **options: Unpack[ScheduleOptions]) -> AsyncJob:
         """:meth:`create_threadsafe`, for coroutines.
 
         :param target: a coroutine function.

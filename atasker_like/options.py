@@ -47,6 +47,15 @@ if TYPE_CHECKING:
         ignore_result: bool
         metadata: Any
 
+    class LaneSettings(TypedDict, total=False):
+        """The settings of a :class:`Lane`."""
+
+        limit: int | None
+        rate: float | None
+        burst: int
+        size: int | None
+        on_full: OnFull
+
 __all__ = ["ON_FULL", "TaskOptions", "check_lane", "check_unknown", "unknown_option"]
 
 _DEFAULTS: dict[str, Any] = {

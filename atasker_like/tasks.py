@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     A_contra = TypeVar("A_contra", contravariant=True)
     B = TypeVar("B")
     B_contra = TypeVar("B_contra", contravariant=True)
+    C = TypeVar("C")
+    C_contra = TypeVar("C_contra", contravariant=True)
     Q = ParamSpec("Q")
     R = TypeVar("R")
     R_co = TypeVar("R_co", covariant=True)
@@ -79,15 +81,32 @@ if TYPE_CHECKING:
         def __call__(self, first: A_contra, /, *args: Q.args,
                      **kwargs: Q.kwargs) -> Task[R_co]: ...
 
+    class TakesId0(Protocol[R_co]):
+        """A function that takes the id of its task, and no argument."""
+
+        def __call__(self, *, _task_id: str) -> R_co: ...
+
+    class TakesId1(Protocol[A_contra, R_co]):
+        """A function that takes the id of its task, and one argument."""
+
+        def __call__(self, first: A_contra, /, *, _task_id: str) -> R_co: ...
+
+    class TakesId2(Protocol[A_contra, B_contra, R_co]):
+        """A function that takes the id of its task, and two arguments."""
+
+        def __call__(self, first: A_contra, second: B_contra, /, *, _task_id: str) -> R_co: ...
+
+    class TakesId3(Protocol[A_contra, B_contra, C_contra, R_co]):
+        """A function that takes the id of its task, and three arguments."""
+
+        def __call__(self, first: A_contra, second: B_contra, third: C_contra, /, *,
+                     _task_id: str) -> R_co: ...
+
     class MakesTask(Protocol):
         """The decorator that ``background_task(**options)`` returns."""
 
         @overload
         def __call__(self, function: BoundTask[Q, R], /) -> BoundTask[Q, R]: ...
-
-        @overload
-        def __call__(self, function: Callable[Q, Coroutine[Any, Any, R]],
-                     /) -> BoundTask[Q, R]: ...
 
         @overload
         def __call__(self, function: Callable[Q, R], /) -> BoundTask[Q, R]: ...
@@ -140,7 +159,16 @@ class BoundTask(Generic[P, T_co], Decorated):
         self._start_many = specs.many_starter(self._spec)
         self._supervisor = supervisor
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]:
+    if TYPE_CHECKING:
+        # A coroutine function and its call differ: not so for a generic function.
+        @overload
+        def __call__(self: BoundTask[Q, Coroutine[Any, Any, R]], /, *args: Q.args,
+                     **kwargs: Q.kwargs) -> Task[R]: ...
+
+        @overload
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]: ...
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._start(self._spec, args, kwargs or None)
 
     if TYPE_CHECKING:
@@ -400,10 +428,6 @@ if TYPE_CHECKING:
                         **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
 
     @overload
-    def background_task(f: Callable[Q, Coroutine[Any, Any, R]],
-                        **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
-
-    @overload
     def background_task(f: Callable[Q, R],
                         **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
 
@@ -482,6 +506,30 @@ if TYPE_CHECKING:
 
     @overload
     async def co_mp_apply(f: Callable[[Unpack[Ts]], R], args: tuple[Unpack[Ts]],
+                          kwargs: None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: TakesId0[R], args: tuple[()] = (),
+                          kwargs: None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: TakesId1[A, R], args: tuple[A],
+                          kwargs: None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: TakesId2[A, B, R], args: tuple[A, B],
+                          kwargs: None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: TakesId3[A, B, C, R], args: tuple[A, B, C],
                           kwargs: None = None, priority: int | None = None,
                           delay: Seconds | None = None,
                           supervisor: TaskSupervisor | None = None) -> R: ...

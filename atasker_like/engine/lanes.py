@@ -30,6 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Container, Protocol, Sequence
 
+    from typing_extensions import Unpack
+
+    from ..options import LaneSettings, OnFull
     from .spec import Callbacks, TaskSpec
     from .task import Task
     from .timer import Timer, TimerEntry
@@ -104,7 +107,7 @@ class Lane:
                  "callbacks", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
-                 burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
+                 burst: int = 1, size: int | None = None, on_full: OnFull = "block") -> None:
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"a lane's name is a string, not {type(name).__name__}")
         self.name: str = name or "unnamed"
@@ -158,17 +161,18 @@ class Lane:
         lane.size, lane.unknown = 0, unknown
         return lane
 
-    def make(self, **settings: Any) -> None:
+    def make(self, **settings: Unpack[LaneSettings]) -> None:
         """Turn the placeholder into a lane that accepts tasks.
 
         Raise the constructor's errors.
         """
-        self.configure(**{"size": None, **settings})
+        settings.setdefault("size", None)
+        self.configure(**settings)
         self.unknown = None
 
     # -- settings: any thread ----------------------------------------------------------------------
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[LaneSettings]) -> None:
         """Change settings, named as in the constructor; the rest stay.
 
         Running tasks are not affected. The errors are those of the constructor;

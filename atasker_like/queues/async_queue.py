@@ -35,15 +35,17 @@ if TYPE_CHECKING:
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..options import Options, TaskOptions
-    from ..tasks import BoundTask, TakesMany, TakesOne
+    from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
     from .bound import QueueTask
     from .calls import Call
     from .checkpoint import Checkpoint
     from .queue_tasks import AsyncQueueTask, MakesAsyncQueueTask
-    from .signatures import FailPolicy, Keywords, MapOptions, SubmitOptions, Tuples
+    from .signatures import (FailPolicy, Keywords, MapOptions, Mixed, SubmitOptions, TakesOneOrTwo,
+                             Tuples)
     from .summary import RunSummary
 
     A = TypeVar("A")
+    B = TypeVar("B")
     P = ParamSpec("P")
     R = TypeVar("R")
     Ts = TypeVarTuple("Ts")
@@ -87,7 +89,19 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload     # type: ignore[override]
-        def submit(self, fn: BoundTask[..., R], /, *args: Any,
+        def submit(self, fn: TakesOne[A, R], /, a: A,
+                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: TakesTwo[A, B, R], /, a: A, b: B,
+                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: QueueTask[..., R], /, *args: Any,
                    **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
@@ -121,12 +135,20 @@ class AsyncQueue(TaskQueue):
                   **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
 
         @overload
+        def group(self, tasks: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
         def group(self, tasks: Iterable[tuple[Any, ...]], items: None = None,
                   **options: Unpack[MapOptions]) -> TaskGroup[Any]: ...
 
         def group(self, *args: Any, **options: Any) -> Any: ...
 
         @overload       # type: ignore[override]
+        def task(self, opts: BoundTask[P, Coroutine[Any, Any, R]],
+                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+
+        @overload
         def task(self, opts: QueueTask[P, R] | BoundTask[P, R],
                  **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
 
@@ -183,6 +205,10 @@ class AsyncQueue(TaskQueue):
                 **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
+        def map(self, fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
         def map(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
                 **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
 
@@ -211,7 +237,19 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload
-        async def asubmit(self, fn: BoundTask[..., R], /, *args: Any,
+        async def asubmit(self, fn: TakesOne[A, R], /, a: A,
+                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        async def asubmit(self, fn: TakesTwo[A, B, R], /, a: A, b: B,
+                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        async def asubmit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        async def asubmit(self, fn: QueueTask[..., R], /, *args: Any,
                           **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
@@ -271,6 +309,10 @@ class AsyncQueue(TaskQueue):
 
         @overload
         async def amap(self, fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload

@@ -57,8 +57,6 @@ _status = attrgetter("_status")
 class TaskQueue(Submitter):
     """The part of a queue that does not depend on where its tasks run."""
 
-    on_full: str
-
     def _setup(self) -> None:
         wanted = self.on_start or self.on_complete or self.on_retry
         self._hooks = Hooks(self) if wanted else None

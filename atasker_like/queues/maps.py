@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from ..tasks import BoundTask, TakesMany, TakesOne
     from ..waiting import One, TaskView, TaskViews
     from .handles import TaskHandle
-    from .signatures import Keywords, ScriptOptions, Tuples
+    from .signatures import Keywords, Mixed, ScriptOptions, TakesOneOrTwo, Tuples
     from .summary import RunSummary
 
     A = TypeVar("A")
+    B = TypeVar("B")
     R = TypeVar("R")
     T = TypeVar("T")
     Ts = TypeVarTuple("Ts")
@@ -184,6 +185,10 @@ if TYPE_CHECKING:
     def tmap(fn: Callable[..., R], items: Keywords,
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
+    @overload
+    def tmap(fn: TakesOneOrTwo[A, B, R], items: Mixed[A, B],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
 
 @ends_traceback
 def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
@@ -235,6 +240,10 @@ if TYPE_CHECKING:
     def pmap(fn: Callable[..., R], items: Keywords,
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
+    @overload
+    def pmap(fn: TakesOneOrTwo[A, B, R], items: Mixed[A, B],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
 
 @ends_traceback
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
@@ -276,6 +285,10 @@ if TYPE_CHECKING:
 
     @overload
     async def amap(fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
     @overload

@@ -92,6 +92,10 @@ if TYPE_CHECKING:
         def __call__(self, *args: P.args, **keywords: P.kwargs) -> SyncTaskHandle[T_co]: ...
 
         @overload
+        def __call__(self, *args: Any, opts: TaskOptions,
+                     **keywords: Any) -> SyncTaskHandle[T_co]: ...
+
+        @overload
         def __call__(self: Takes0[R],
                      **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
 
@@ -179,6 +183,10 @@ if TYPE_CHECKING:
         def __call__(self, *args: P.args, **keywords: P.kwargs) -> TaskHandle[T_co]: ...
 
         @overload
+        def __call__(self, *args: Any, opts: TaskOptions,
+                     **keywords: Any) -> TaskHandle[T_co]: ...
+
+        @overload
         def __call__(self: Takes0[R],
                      **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
@@ -258,6 +266,10 @@ if TYPE_CHECKING:
 
     class MakesAsyncQueueTask(Protocol):
         """The decorator that ``task(**options)`` returns."""
+
+        @overload
+        def __call__(self, function: BoundTask[Q, Coroutine[Any, Any, R]],
+                     /) -> AsyncQueueTask[Q, R]: ...
 
         @overload
         def __call__(self, function: QueueTask[Q, R] | BoundTask[Q, R],

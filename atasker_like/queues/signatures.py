@@ -3,7 +3,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
+    from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence, Tuple, Union
 
     from typing_extensions import Literal, TypeVar, TypeVarTuple, Unpack
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
     A = TypeVar("A")
+    A_contra = TypeVar("A_contra", contravariant=True)
+    B = TypeVar("B")
+    B_contra = TypeVar("B_contra", contravariant=True)
     R_co = TypeVar("R_co", covariant=True)
     Ts = TypeVarTuple("Ts")
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     #: Items of ``map``: tuples are unpacked, mappings are keyword arguments.
     Tuples = Iterable["tuple[Unpack[Ts]]"]
     Keywords = Iterable[Mapping[str, Any]]
+    Mixed = Iterable[Union[A, Tuple[A, B], Mapping[str, Any]]]
 
     class SubmitOptions(Options, total=False):
         """The keyword arguments of ``submit``."""
@@ -61,3 +65,8 @@ if TYPE_CHECKING:
 
         @property
         def __wrapped__(self) -> Callable[[Unpack[Ts]], R_co]: ...
+
+    class TakesOneOrTwo(Protocol[A_contra, B_contra, R_co]):
+        """A function that can be called with one argument, and with two."""
+
+        def __call__(self, first: A_contra, second: B_contra = ..., /) -> R_co: ...

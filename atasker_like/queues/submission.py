@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
+    from ..options import OnFull
     from .calls import Call
     from .checkpoint import Checkpoint, FunctionRecords
     from .wait_group import WaitGroup
@@ -65,7 +66,7 @@ class Submitter(QueueConfig):
         _tasks: list[Task[Any]]
         _submissions: WaitGroup
         _callbacks: WaitGroup
-        on_full: str
+        on_full: OnFull
 
         def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None: ...
         def _function_raised(self, error: BaseException) -> None: ...

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from .._progress import ShowProgress
     from ..engine.task import Task
     from ..options import Options, TaskOptions
-    from ..tasks import BoundTask, TakesMany, TakesOne
+    from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
     from .bound import QueueTask
     from .queue_tasks import MakesSyncQueueTask, SyncQueueTask
-    from .signatures import FailPolicy, Keywords, MapOptions, SubmitOptions, Tuples
+    from .signatures import (FailPolicy, Keywords, MapOptions, Mixed, SubmitOptions, TakesOneOrTwo,
+                             Tuples)
     from .summary import RunSummary
 
     A = TypeVar("A")
+    B = TypeVar("B")
     P = ParamSpec("P")
     R = TypeVar("R")
     Ts = TypeVarTuple("Ts")
@@ -47,7 +49,19 @@ class _BlockingQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload     # type: ignore[override]
-        def submit(self, fn: BoundTask[..., R], /, *args: Any,
+        def submit(self, fn: TakesOne[A, R], /, a: A,
+                   **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: TakesTwo[A, B, R], /, a: A, b: B,
+                   **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def submit(self, fn: QueueTask[..., R], /, *args: Any,
                    **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
 
         @overload
@@ -80,6 +94,10 @@ class _BlockingQueue(TaskQueue):
         def map(self, fn: Callable[..., R], items: Keywords,
                 **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
 
+        @overload
+        def map(self, fn: TakesOneOrTwo[A, B, R], items: Mixed[A, B],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
         def map(self, *args: Any, **options: Any) -> Any: ...
 
         @overload     # type: ignore[override]
@@ -104,6 +122,10 @@ class _BlockingQueue(TaskQueue):
 
         @overload
         def group(self, tasks: Callable[..., R], items: Keywords,
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: TakesOneOrTwo[A, B, R], items: Mixed[A, B],
                   **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
 
         @overload

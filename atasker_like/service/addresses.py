@@ -10,7 +10,9 @@ from ..errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Tuple, Union
+
+    AddressLike = Union["Address", str, "os.PathLike[str]", Tuple[str, int]]
 
 __all__ = ["Address", "bind"]
 
@@ -42,7 +44,7 @@ class Address:
     ('tcp://127.0.0.1:8500', 'unix:/run/lab.sock')
     """
 
-    def __init__(self, address: Any) -> None:
+    def __init__(self, address: AddressLike) -> None:
         self.path: str | None = None
         self.host: str = ""
         self.port: int = 0

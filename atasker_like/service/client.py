@@ -18,12 +18,17 @@ from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionE
 from .addresses import Address
 from .client_connection import ClientConnection, TaskFuture
 from .service import Service
-from .task import Task, TaskResult
+from .task import Task
 from .wire import MAX_MESSAGE, encode, encode_request, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, overload
+
+    from typing_extensions import Literal
+
+    from .addresses import AddressLike
+    from .task import AnyResult, TaskResultOk
 
 __all__ = ["Client"]
 
@@ -59,7 +64,7 @@ class Client:
     42
     """
 
-    def __init__(self, place: Any, token: str | None = None,
+    def __init__(self, place: Service | AddressLike, token: str | None = None,
                  max_message: int = MAX_MESSAGE) -> None:
         self.place: Service | Address = place if isinstance(place, Service) else Address(place)
         if token is not None and not isinstance(token, str):
@@ -71,8 +76,18 @@ class Client:
         self._prefix = os.urandom(6).hex()
         self._numbers = count(1)
 
+    if TYPE_CHECKING:
+        @overload
+        async def request(self, target: str | Task | None, task: Task | None = None, *,
+                          check: Literal[True] = True,
+                          priority: int | None = None) -> TaskFuture[TaskResultOk]: ...
+
+        @overload
+        async def request(self, target: str | Task | None, task: Task | None = None, *,
+                          check: bool, priority: int | None = None) -> TaskFuture[AnyResult]: ...
+
     async def request(self, target: str | Task | None, task: Task | None = None, *,
-                      check: bool = True, priority: int | None = None) -> TaskFuture[TaskResult]:
+                      check: bool = True, priority: int | None = None) -> TaskFuture[Any]:
         """Send a task, wait until it is accepted, and return a TaskFuture.
 
         :param target: the name of the service; it may be left out: ``request(task)``.
@@ -87,8 +102,18 @@ class Client:
         """
         return await self._request(*_request_of(target, task, priority), check)
 
+    if TYPE_CHECKING:
+        @overload
+        async def execute(self, target: str | Task | None, task: Task | None = None, *,
+                          check: Literal[True] = True,
+                          priority: int | None = None) -> TaskResultOk: ...
+
+        @overload
+        async def execute(self, target: str | Task | None, task: Task | None = None, *,
+                          check: bool, priority: int | None = None) -> AnyResult: ...
+
     async def execute(self, target: str | Task | None, task: Task | None = None, *,
-                      check: bool = True, priority: int | None = None) -> TaskResult:
+                      check: bool = True, priority: int | None = None) -> Any:
         """Send a task, wait for its end, and return its :class:`TaskResult`.
 
         Arguments and errors as :meth:`request`.
@@ -132,7 +157,7 @@ class Client:
     # -- sending -----------------------------------------------------------------------------------
 
     async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                       check: bool) -> TaskFuture[TaskResult]:
+                       check: bool) -> TaskFuture[Any]:
         connection, future = await self._send(target, name, payload, metadata, check, confirm=True)
         try:
             await connection.accepted(future)
@@ -142,16 +167,15 @@ class Client:
         return future
 
     async def _execute(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                       check: bool) -> TaskResult:
+                       check: bool) -> Any:
         connection, future = await self._send(target, name, payload, metadata, check, confirm=False)
         try:
-            result: TaskResult = await future
-            return result
+            return await future
         finally:
             connection.drop(future)
 
     async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                    check: bool, confirm: bool) -> tuple[ClientConnection, TaskFuture[TaskResult]]:
+                    check: bool, confirm: bool) -> tuple[ClientConnection, TaskFuture[Any]]:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
             line = encode_request(task_id, target, name, payload, metadata, confirm)

@@ -29,9 +29,21 @@ if TYPE_CHECKING:
     import socket
     from typing import Any, Protocol
 
+    from typing_extensions import TypedDict, Unpack
+
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
+    from .addresses import AddressLike
     from .connection import RequestService
+
+    class ServerOptions(TypedDict, total=False):
+        """The keyword arguments of :meth:`Service.serve`."""
+
+        beyond_loopback: bool
+        max_message: int
+        max_in_flight: int
+        max_clients: int
+        message_timeout: Seconds
 
     class ServedService(RequestService, Protocol):
         """The service whose requests a server takes."""
@@ -70,8 +82,8 @@ class Server(ManagedWorker):
     >>> folder.cleanup()
     """
 
-    def __init__(self, service: ServedService, address: Any, token: str | None,
-                 **options: Any) -> None:
+    def __init__(self, service: ServedService, address: AddressLike | None, token: str | None,
+                 **options: Unpack[ServerOptions]) -> None:
         for option in options:
             if option not in _DEFAULTS:
                 raise unknown_option(option, (*_DEFAULTS, "token"), "serve")

@@ -31,12 +31,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
+    from typing_extensions import TypedDict, Unpack
+
+    from .._checks import Seconds
     from ..constants import TaskType
     from ..engine.lanes import Lane
+    from ..options import Backoff, Errors
+    from .addresses import AddressLike
     from .connection import PendingRequest
-    from .server import Server
+    from .server import Server, ServerOptions
 
-    F = TypeVar("F", bound=Callable[..., Any])
+    R = TypeVar("R")
+    T = TypeVar("T", bound=TypedTask)
+
+    class HandlerOptions(TypedDict, total=False):
+        """The keyword arguments of :meth:`Service.handler`."""
+
+        priority: int | None
+        timeout: Seconds | None
+        retries: int
+        retry_delay: Seconds
+        backoff: Backoff
+        max_retry_delay: Seconds | None
+        jitter: float
+        retry_on: Errors
+        ignore_on: Errors
+        name: str | None
+        metadata: Any
+        ignore_result: bool
 
 __all__ = ["Service"]
 
@@ -97,8 +119,9 @@ class Service:
         """The number of tasks that are accepted and have not ended."""
         return self._alive
 
-    def handler(self, task_class: type[TypedTask], tt: TaskType | None = None,
-                **options: Any) -> Callable[[F], F]:
+    def handler(self, task_class: type[T], tt: TaskType | None = None,
+                **options: Unpack[HandlerOptions],
+                ) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
         """Decorate the function that handles the tasks of a class.
 
         The service calls the function with the task. A coroutine function runs in a loop of the
@@ -125,7 +148,7 @@ class Service:
                 raise unknown_option(option, (*OPTIONS, "tt"), "handler")
         codec_for(task_class)           # raises here, and not when the first request arrives
 
-        def register(function: F) -> F:
+        def register(function: Callable[[T], R]) -> Callable[[T], R]:
             self._register(Handler(self, task_class, function, tt, TaskOptions(**options)))
             return function
 
@@ -144,7 +167,8 @@ class Service:
         raise InvalidArgumentError(f"service {self.name!r} handles another class of the type "
                                    f"{name!r}, {known_class}; give one of them another type()")
 
-    def serve(self, address: Any, token: str | None = None, **options: Any) -> Server:
+    def serve(self, address: AddressLike, token: str | None = None,
+              **options: Unpack[ServerOptions]) -> Server:
         """Listen for requests of other processes, and return the Server.
 
         The :class:`Server` runs in a loop of the supervisor. It listens when this returns. From any

@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import CancelledError
 
 from .._checks import in_seconds
+from .._generics import Generic, T_co
 from ..engine.blocking import block, deadline_of, remaining
 from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..supervisor.schedulers import ManagedWorker
@@ -18,21 +19,26 @@ from ..tasks import task_supervisor
 from .client import Client
 from .client_connection import TaskFuture
 from .framing import keep_inherited
-from .task import Task, TaskResult
+from .task import Task
 from .wire import MAX_MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Coroutine, TypeVar
+    from typing import Any, Coroutine, TypeVar, overload
+
+    from typing_extensions import Literal
 
     from .._checks import Seconds
+    from .addresses import AddressLike
+    from .service import Service
+    from .task import AnyResult, TaskResultOk
 
     R = TypeVar("R")
 
 __all__ = ["SyncClient", "SyncTaskFuture"]
 
 
-class SyncTaskFuture:
+class SyncTaskFuture(Generic[T_co]):
     """The future result of a task, as :meth:`SyncClient.request` returns it.
 
     Any thread may use it.
@@ -50,7 +56,7 @@ class SyncTaskFuture:
     8
     """
 
-    def __init__(self, future: TaskFuture[TaskResult]) -> None:
+    def __init__(self, future: TaskFuture[Any]) -> None:
         self._future = future
         self._done = threading.Event()
         self._failure = ""              # why the result cannot come any more
@@ -66,7 +72,7 @@ class SyncTaskFuture:
         """Return True if the task has ended."""
         return self._done.is_set()
 
-    def result(self, timeout: Seconds | None = None) -> TaskResult:
+    def result(self, timeout: Seconds | None = None) -> T_co:
         """Block until the task has ended, and return its :class:`TaskResult`.
 
         :param timeout: seconds to wait at most (default: None, no limit). 0 does not wait.
@@ -87,7 +93,7 @@ class SyncTaskFuture:
         if self._failure:
             raise SupervisorStoppedError(f"{self._failure} before the result of task "
                                          f"{self.task_id} came")
-        result: TaskResult = self._future.result()
+        result: T_co = self._future.result()
         return result
 
     def _fail(self, reason: str) -> None:
@@ -111,7 +117,7 @@ class _SupervisorHook(ManagedWorker):
         self.client = client
         self.supervisor = supervisor
         # The loop's thread adds to it.
-        self.futures: weakref.WeakSet[SyncTaskFuture] = weakref.WeakSet()
+        self.futures: weakref.WeakSet[SyncTaskFuture[Any]] = weakref.WeakSet()
 
     def stop(self, wait: bool | Seconds = False) -> None:
         """Close the connection once all requests in flight have ended.
@@ -204,8 +210,8 @@ class SyncClient:
     8
     """
 
-    def __init__(self, place: Any, token: str | None = None, max_message: int = MAX_MESSAGE,
-                 supervisor: TaskSupervisor | None = None) -> None:
+    def __init__(self, place: Service | AddressLike, token: str | None = None,
+                 max_message: int = MAX_MESSAGE, supervisor: TaskSupervisor | None = None) -> None:
         self._client = Client(place, token, max_message)
         self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self._supervisor, TaskSupervisor):
@@ -214,8 +220,19 @@ class SyncClient:
         self._hook = _SupervisorHook(self._client, self._supervisor)
         weakref.finalize(self, self._hook.client_collected).atexit = False
 
+    if TYPE_CHECKING:
+        @overload
+        def request(self, target: str | Task | None, task: Task | None = None, *,
+                    check: Literal[True] = True, priority: int | None = None,
+                    timeout: Seconds | None = None) -> SyncTaskFuture[TaskResultOk]: ...
+
+        @overload
+        def request(self, target: str | Task | None, task: Task | None = None, *,
+                    check: bool, priority: int | None = None,
+                    timeout: Seconds | None = None) -> SyncTaskFuture[AnyResult]: ...
+
     def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                priority: int | None = None, timeout: Seconds | None = None) -> SyncTaskFuture:
+                priority: int | None = None, timeout: Seconds | None = None) -> SyncTaskFuture[Any]:
         """Send a task, wait until it is accepted, and return a SyncTaskFuture.
 
         Other arguments and errors as :meth:`Client.request`.
@@ -231,8 +248,19 @@ class SyncClient:
         request = self._client.request(target, task, check=check, priority=priority)
         return self._run(self._wrap(request), timeout)
 
+    if TYPE_CHECKING:
+        @overload
+        def execute(self, target: str | Task | None, task: Task | None = None, *,
+                    check: Literal[True] = True, priority: int | None = None,
+                    timeout: Seconds | None = None) -> TaskResultOk: ...
+
+        @overload
+        def execute(self, target: str | Task | None, task: Task | None = None, *,
+                    check: bool, priority: int | None = None,
+                    timeout: Seconds | None = None) -> AnyResult: ...
+
     def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                priority: int | None = None, timeout: Seconds | None = None) -> TaskResult:
+                priority: int | None = None, timeout: Seconds | None = None) -> Any:
         """Send a task, wait for its end, and return its :class:`TaskResult`.
 
         Other arguments and errors as :meth:`Client.execute`.
@@ -246,6 +274,27 @@ class SyncClient:
         """
         return self._run(self._client.execute(target, task, check=check, priority=priority),
                          timeout)
+
+    if TYPE_CHECKING:
+        @overload
+        def send(self, name: str, payload: dict[str, Any], *, target: str | None = None,
+                 check: Literal[True] = True, priority: int | None = None,
+                 wait: Literal[True] = True, timeout: Seconds | None = None) -> TaskResultOk: ...
+
+        @overload
+        def send(self, name: str, payload: dict[str, Any], *, target: str | None = None,
+                 check: bool, priority: int | None = None, wait: Literal[True] = True,
+                 timeout: Seconds | None = None) -> AnyResult: ...
+
+        @overload
+        def send(self, name: str, payload: dict[str, Any], *, target: str | None = None,
+                 check: bool = True, priority: int | None = None, wait: Literal[False],
+                 timeout: Seconds | None = None) -> SyncTaskFuture[AnyResult]: ...
+
+        @overload
+        def send(self, name: str, payload: dict[str, Any], *, target: str | None = None,
+                 check: bool = True, priority: int | None = None, wait: bool,
+                 timeout: Seconds | None = None) -> AnyResult | SyncTaskFuture[AnyResult]: ...
 
     def send(self, name: str, payload: dict[str, Any], *, target: str | None = None,
              check: bool = True, priority: int | None = None, wait: bool = True,
@@ -288,7 +337,7 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _wrap(self, request: Coroutine[Any, Any, TaskFuture[TaskResult]]) -> SyncTaskFuture:
+    async def _wrap(self, request: Coroutine[Any, Any, TaskFuture[Any]]) -> SyncTaskFuture[Any]:
         future = SyncTaskFuture(await request)
         self._hook.futures.add(future)
         return future

@@ -11,10 +11,11 @@ from .codecs.schema import check_fields, codec_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, Type, TypeVar
+    from typing import Any, ClassVar, Type, TypeVar, Union
 
-    from typing_extensions import dataclass_transform
+    from typing_extensions import Literal, NoReturn, dataclass_transform
 
+    AnyResult = Union["TaskResultOk", "TaskResultError"]
     T = TypeVar("T", bound="Task")
 else:
     def dataclass_transform():
@@ -224,7 +225,10 @@ class TaskResultOk(TaskResult):
 
     id: str
     result: Any
-    status: str = "ok"
+    if TYPE_CHECKING:
+        status: Literal["ok"] = "ok"
+    else:
+        status: str = "ok"
 
     def __post_init__(self) -> None:
         if self.status != "ok":
@@ -250,14 +254,17 @@ class TaskResultError(TaskResult):
     ename: str
     evalue: str
     traceback: str
-    status: str = "error"
+    if TYPE_CHECKING:
+        status: Literal["error"] = "error"
+    else:
+        status: str = "error"
 
     def __post_init__(self) -> None:
         if self.status != "error":
             raise InvalidArgumentError("the status of a TaskResultError is 'error', "
                                        f"not {self.status!r}")
 
-    def unwrap(self) -> Any:
+    def unwrap(self) -> NoReturn:
         """Return nothing: raise the error.
 
         :raises TaskExecutionError: (a RuntimeError) in any case.

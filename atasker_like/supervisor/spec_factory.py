@@ -18,7 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
     from .._checks import Seconds
+    from ..options import LaneSettings
     from .overrides import Overrides, Start, StartMany
     from .ownership import BackReference
     from .pool_manager import PoolManager
@@ -141,7 +144,7 @@ class SpecFactory:
 
     # -- lanes ---------------------------------------------------------------------------------
 
-    def lane(self, name: str, **settings: Any) -> Lane:
+    def lane(self, name: str, **settings: Unpack[LaneSettings]) -> Lane:
         """Return the lane of a name, with these settings; see ``TaskSupervisor.lane``."""
         check_lane(name, **settings)
         with self._state.lock:

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Coroutine, Mapping, Sequence, TypeVar, overload
 
+    from typing_extensions import Unpack
+
     from .._checks import Seconds
     from ..engine.lanes import Lane
     from ..engine.spec import TaskSpec
-    from ..jobs import AsyncJob, AsyncJobScheduler
+    from ..jobs import AsyncJob, AsyncJobScheduler, JobOptions
     from ..loops import ALoop
-    from ..options import TaskOptions
+    from ..options import LaneSettings, TaskOptions
     from ..pools.base import Pool
     from ..pools.process.serializer import SerializerModule
     from ..pools.views import ThreadPoolView
@@ -375,7 +377,7 @@ class TaskSupervisor(NoExecutor):
         return self._supervisor_parts.specs.make(target, tt, options, callback, loop, worker, lane,
                                                  rank, hooks, named_id)
 
-    def lane(self, name: str, **settings: Any) -> Lane:
+    def lane(self, name: str, **settings: Unpack[LaneSettings]) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=)``.
 
         The first call makes it. Settings, those of :class:`Lane`, may be given then and later; the
@@ -711,7 +713,7 @@ class TaskSupervisor(NoExecutor):
         return self._supervisor_parts.jobs.by_name
 
     def create_async_job(self, scheduler: AsyncJobScheduler | str | None = None,
-                         **options: Any) -> AsyncJob:
+                         **options: Unpack[JobOptions]) -> AsyncJob:
         """Have a coroutine started periodically.
 
         :param scheduler: a scheduler or its name (default: the default one, which is made if there

@@ -15,6 +15,7 @@ from types import FunctionType
 from .. import _modes
 from .._atomics import RLock, Token
 from .._checks import count, ends_traceback, not_a_function, runs_when_called, seconds
+from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
                         names_keyword, signature_error)
@@ -34,9 +35,29 @@ from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from asyncio import AbstractEventLoop
+    from typing import Any, Callable, Mapping
+
+    from typing_extensions import Literal, TypedDict
 
     from .._checks import Seconds
+    from ..loops import ALoop
+
+    class WorkerOptions(TypedDict, total=False):
+        """The keyword arguments of all workers."""
+
+        name: str | None
+        priority: int | None
+        o: Any
+        on_error: Callable[..., Any] | None
+        on_error_kwargs: Mapping[str, Any] | None
+        supervisor: TaskSupervisor | None
+        poll_delay: float | None
+        daemon: bool | None
+        loop: str | ALoop | AbstractEventLoop | None
+        restart: Literal["on_failure", "always", "never"] | None
+        max_restarts: int | None
+        within: Seconds | None
 
 __all__ = ["BackgroundWorker", "WorkerSetting"]
 
@@ -89,7 +110,7 @@ class WorkerSetting:
         own[self._name] = value
 
 
-class BackgroundWorker(ManagedWorker):
+class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     """Runs its function again and again, one run at a time, until it is stopped.
 
     :func:`background_worker` makes one of a function; a subclass defines ``run``. A static ``run``
@@ -148,6 +169,9 @@ class BackgroundWorker(ManagedWorker):
         restart_policy: str
         max_restarts: int | None
         within: float
+
+        #: The function, of a worker that was made of one.
+        __wrapped__: Callable[P, T_co]
     else:
         restart_policy = WorkerSetting("restart_policy")
         max_restarts = WorkerSetting("max_restarts")
@@ -214,6 +238,14 @@ class BackgroundWorker(ManagedWorker):
 
         put, put_threadsafe, get_queue_obj = map(Absent, [_NO_QUEUE] * 3)
         trigger, trigger_threadsafe, get_event_obj = map(Absent, [_NO_EVENT] * 3)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Call the function itself once, in the calling thread: for tests of it.
+
+        The call neither starts the worker nor adds arguments, such as ``_worker``.
+        """
+        result: T_co = self.run(*args, **kwargs)
+        return result
 
     # -- for subclasses ----------------------------------------------------------------------------
 
@@ -464,7 +496,7 @@ class BackgroundWorker(ManagedWorker):
         if not callable(function):
             raise not_a_function("a worker", function)
         runs_when_called(function)
-        self.run = function                     # type: ignore[method-assign]
+        self.run = self.__wrapped__ = function      # type: ignore[method-assign]
         self._worker_static = False
 
     def _worker_set_priority(self, priority: Any) -> None:

@@ -10,6 +10,7 @@ from queue import Empty
 from .. import _checks, _modes
 from .._atomics import RLock
 from .._checks import a_kind, ends_traceback, not_a_function
+from .._generics import P as _P, T_co
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
@@ -25,18 +26,53 @@ from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Tri
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, overload
+    from typing import Any, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
+
+    from typing_extensions import Literal, ParamSpec, Unpack
 
     from .._checks import Seconds
-else:
-    def overload(function):
-        return function
+    from .base import WorkerOptions
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+    class QueueOptions(WorkerOptions, total=False):
+        """The keyword arguments of workers with a queue."""
+
+        q: bool | type[Any] | None
+        queue: bool | type[Any] | None
+
+    class EventOptions(WorkerOptions, total=False):
+        """The keyword arguments of workers with an event."""
+
+        e: bool | None
+        event: bool | None
+
+    class IntervalOptions(WorkerOptions, total=False):
+        """The keyword arguments of workers with an interval."""
+
+        i: bool | None
+        interval: Seconds | None
+        delay: Seconds | None
+        delay_after: Seconds | None
+        delay_before: Seconds | None
+        overlap: Literal["shift", "skip", "coalesce", "queue"] | None
+
+    class MakesWorker(Protocol):
+        """The decorator that ``background_worker(**options)`` returns."""
+
+        @overload
+        def __call__(self, function: Callable[P, Coroutine[Any, Any, R]],
+                     /) -> BackgroundAsyncWorker[P, Coroutine[Any, Any, R]]: ...
+
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> BackgroundWorker[P, R]: ...
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
            "BackgroundQueueWorker", "background_worker"]
 
 
-class BackgroundAsyncWorker(BackgroundWorker):
+class BackgroundAsyncWorker(BackgroundWorker[_P, T_co]):
     """Runs a coroutine function again and again in a loop.
 
     The loop is that of ``loop=`` (default: the supervisor's default loop). Between two runs, other
@@ -76,7 +112,7 @@ class BackgroundAsyncWorker(BackgroundWorker):
         return session
 
 
-class BackgroundQueueWorker(BackgroundAsyncWorker):
+class BackgroundQueueWorker(BackgroundAsyncWorker[_P, T_co]):
     """Runs its function for each item that is put into its queue, in their order.
 
     Without items the worker occupies no thread and no slot. Items that are put before the start, or
@@ -431,7 +467,7 @@ class _WorkerEvent:
         return trigger is not None and any(list(trigger.calls))
 
 
-class BackgroundEventWorker(BackgroundAsyncWorker):
+class BackgroundEventWorker(BackgroundAsyncWorker[_P, T_co]):
     """Runs its function when it is triggered.
 
     Until then the worker occupies no thread and no slot. Triggers that come before the run for the
@@ -498,7 +534,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         return EventTrigger()
 
 
-class BackgroundIntervalWorker(BackgroundEventWorker):
+class BackgroundIntervalWorker(BackgroundEventWorker[_P, T_co]):
     """Runs its function at an interval or with a delay, and when it is triggered.
 
     An interval counts from start to start, a delay from the end of a run to the next start. Between
@@ -638,12 +674,45 @@ def _seconds(name: str, value: Any) -> float | None:
 # -- the decorator ---------------------------------------------------------------------------------
 
 
-@overload
-def background_worker(f: None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]: ...
+if TYPE_CHECKING:
+    @overload
+    def background_worker(f: None = None, **options: Unpack[WorkerOptions]) -> MakesWorker: ...
 
+    @overload
+    def background_worker(
+        f: None = None, **options: Unpack[QueueOptions],
+    ) -> Callable[[Callable[P, R]], BackgroundQueueWorker[P, R]]: ...
 
-@overload
-def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
+    @overload
+    def background_worker(
+        f: None = None, **options: Unpack[EventOptions],
+    ) -> Callable[[Callable[P, R]], BackgroundEventWorker[P, R]]: ...
+
+    @overload
+    def background_worker(
+        f: None = None, **options: Unpack[IntervalOptions],
+    ) -> Callable[[Callable[P, R]], BackgroundIntervalWorker[P, R]]: ...
+
+    @overload
+    def background_worker(      # type: ignore[overload-overlap]
+        f: Callable[P, Coroutine[Any, Any, R]], **options: Unpack[WorkerOptions],
+    ) -> BackgroundAsyncWorker[P, Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def background_worker(f: Callable[P, R],
+                          **options: Unpack[WorkerOptions]) -> BackgroundWorker[P, R]: ...
+
+    @overload
+    def background_worker(f: Callable[P, R],
+                          **options: Unpack[QueueOptions]) -> BackgroundQueueWorker[P, R]: ...
+
+    @overload
+    def background_worker(f: Callable[P, R],
+                          **options: Unpack[EventOptions]) -> BackgroundEventWorker[P, R]: ...
+
+    @overload
+    def background_worker(f: Callable[P, R],
+                          **options: Unpack[IntervalOptions]) -> BackgroundIntervalWorker[P, R]: ...
 
 
 @ends_traceback
@@ -677,7 +746,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     if issubclass(type(f), (staticmethod, classmethod)):
         raise InvalidTypeError(f"background_worker takes a function, not {a_kind(f)}; derive a "
                                "class from BackgroundWorker, and define run() in it")
-    if not callable(f):
+    if not callable(f) or isinstance(f, BackgroundWorker):
         raise not_a_function("background_worker", f)
 
     kind: type[BackgroundWorker]

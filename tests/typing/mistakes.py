@@ -4,8 +4,10 @@
 """
 from __future__ import annotations
 
-from atasker_like import (AsyncQueue, Task, TaskOptions, ThreadQueue, amap, as_completed,
-                          background_task, co_mp_apply, task_supervisor, tmap, wait_completed)
+from atasker_like import (AsyncQueue, AsyncResult, FunctionCollection, Lane, SyncResult, Task,
+                          TaskOptions, ThreadQueue, amap, as_completed, background_task,
+                          background_worker, co_mp_apply, service, task_supervisor, tmap,
+                          wait_completed)
 
 
 @background_task
@@ -19,6 +21,15 @@ def power(base: int, exponent: int = 2) -> int:
 
 async def text_of(number: int) -> str:
     return str(number)
+
+
+@background_task
+async def text_task(number: int) -> str:
+    return str(number)
+
+
+def with_id(number: int, _task_id: str) -> str:
+    return _task_id
 
 
 class Account:
@@ -82,10 +93,72 @@ async def queues(coroutines: AsyncQueue) -> None:
     queue.run(fail_policy="failfirst")                  # mistake
     queue.submit(power, "2")                            # mistake
     queue.submit(power, 2, priorty=1)                   # mistake
+    queue.submit(scale, "1")                            # mistake
+    coroutines.submit(text_task, "1")                   # mistake
     queue.map(power, ["2"])                             # mistake
+    queue.map(power, [("2", 3), 2])                     # mistake
     bound("1")                                          # mistake
     coroutines.submit(power, 2)                         # mistake
     tmap(power, ["2"])                                  # mistake
     tmap(power, [2], workerz=2)                         # mistake
     await amap(power, [2])                              # mistake
     await co_mp_apply(power, args=("2",))               # mistake
+    await co_mp_apply(with_id, args=("2",))             # mistake
+
+
+class Calibrate(service.Task):
+    qubit: int
+    span: float = 1.0
+
+
+class Move(service.Task):
+    place: str
+
+
+lab = service.Service("lab")
+
+
+def calibrate(task: Calibrate) -> float:
+    return task.span
+
+
+@background_worker(interval=1)
+def tick(ticks: list[str]) -> bool:
+    return True
+
+
+def services(client: service.SyncClient) -> None:
+    Calibrate("3")                                      # mistake
+    Calibrate(3, spam=2.0)                              # mistake
+    lab.handler(calibrate)                              # mistake
+    lab.handler(Move)(calibrate)                        # mistake
+    lab.handler(Calibrate, priorty=1)                   # mistake
+    lab.serve("127.0.0.1:8500", max_cients=3)           # mistake
+    lab.serve(8500)                                     # mistake
+    client.execute(3)                                   # mistake
+    client.execute(Calibrate(3)).ename                  # mistake
+    client.execute(Calibrate(3), check=False).result    # mistake
+
+
+def workers() -> None:
+    background_worker(calibrate, intervall=1)           # mistake
+    background_worker(restart="sometimes")              # mistake
+    background_worker(interval="1")                     # mistake
+    background_worker(interval=1, overlap="merge")      # mistake
+    background_worker(3)                                # mistake
+    tick(["tick"]).upper()                              # mistake
+    tick(3)                                             # mistake
+    tick.put_threadsafe("a")                            # mistake
+
+
+def supervisors(collection: FunctionCollection) -> None:
+    task_supervisor.lane("mail", limits=4)              # mistake
+    task_supervisor.lane("mail", on_full="wait")        # mistake
+    Lane("mail", rate="10")                             # mistake
+    task_supervisor.create_async_job(target=text_of, intervall=1)   # mistake
+    task_supervisor.create_async_job(target=calibrate)  # mistake
+    collection(text_of)                                 # mistake
+    collection(priority="high")                         # mistake
+    text: str = SyncResult[int]("id").get()             # mistake
+    AsyncResult[int](3)                                 # mistake
+    del text

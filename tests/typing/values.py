@@ -3,15 +3,20 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence, TypeVar
 
 from typing_extensions import assert_type
 
-from atasker_like import (TT_MP, AsyncQueue, AsyncResult, ProcessQueue, SyncResult, SyncTaskGroup,
-                          SyncTaskHandle, Task, TaskGroup, TaskHandle, TaskResult, ThreadQueue,
-                          amap, as_completed, background_task, co_as_completed, co_mp_apply,
-                          co_wait_completed, iter_completed, pmap, run, task_supervisor, tmap,
-                          wait_completed)
+from atasker_like import (TT_MP, AsyncJob, AsyncQueue, AsyncResult, BackgroundAsyncWorker,
+                          BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
+                          BackgroundWorker, FunctionCollection, Lane, ProcessQueue, SyncResult,
+                          SyncTaskGroup, SyncTaskHandle, Task, TaskCollection, TaskGroup,
+                          TaskHandle, TaskOptions, TaskResult, ThreadQueue, amap, as_completed,
+                          background_task, background_worker, co_as_completed, co_mp_apply,
+                          co_wait_completed, iter_completed, pmap, run, service, task_supervisor,
+                          tmap, wait_completed)
+
+T = TypeVar("T")
 
 
 @background_task
@@ -165,3 +170,160 @@ async def async_queues(coroutines: AsyncQueue) -> None:
 
 def serializers() -> None:
     task_supervisor.set_mp_pool(serializer=pickle)
+
+
+class Calibrate(service.Task):
+    qubit: int
+    span: float = 1.0
+
+
+lab = service.Service("lab")
+
+
+@lab.handler(Calibrate, timeout=5)
+def calibrate(task: Calibrate) -> dict[str, float]:
+    assert_type(task.qubit, int)
+    return {"centre": task.span / 2}
+
+
+async def services(client: service.Client, blocking: service.SyncClient) -> None:
+    assert_type(calibrate(Calibrate(3)), "dict[str, float]")
+    assert_type(Calibrate(qubit=3, span=2.0).span, float)
+    assert_type(Calibrate.from_payload({"qubit": 3}), Calibrate)
+    assert_type(await client.execute(Calibrate(3)), service.TaskResultOk)
+    assert_type(await client.execute("lab", Calibrate(3), check=True), service.TaskResultOk)
+    assert_type(await (await client.request(Calibrate(3))), service.TaskResultOk)
+    assert_type(blocking.execute(Calibrate(3), timeout=5), service.TaskResultOk)
+    assert_type(blocking.request(Calibrate(3)).result(), service.TaskResultOk)
+    assert_type(blocking.send("Calibrate", {"qubit": 3}), service.TaskResultOk)
+    result = blocking.execute(Calibrate(3), check=False)
+    if result.status == "error":
+        assert_type(result, service.TaskResultError)
+        assert_type(result.ename, str)
+    else:
+        assert_type(result, service.TaskResultOk)
+    assert_type(lab.serve(("127.0.0.1", 0), "secrecy!", max_clients=3), service.Server)
+
+
+@background_worker
+def plain(items: list[int]) -> bool:
+    return bool(items.pop())
+
+
+@background_worker(restart="never", max_restarts=3)
+async def periodic(number: int) -> str:
+    return str(number)
+
+
+@background_worker(q=True)
+def eat(item: str, o: object) -> None:
+    pass
+
+
+@background_worker(event=True)
+def ring(o: object) -> None:
+    pass
+
+
+@background_worker(interval=0.1, overlap="skip")
+def tick(ticks: list[str]) -> bool:
+    return True
+
+
+class Countdown(BackgroundWorker):
+    def run(self, numbers: list[int]) -> bool:
+        return bool(numbers.pop())
+
+
+def workers() -> None:
+    assert_type(plain([1]), bool)
+    assert_type(plain.__wrapped__([1]), bool)
+    assert_type(plain.start([1]), bool)
+    assert_type(run(periodic(1)), str)
+    assert_type(eat.put_threadsafe("a"), None)
+    assert_type(ring.trigger_threadsafe(), bool)
+    assert_type(tick(["tick"]), bool)
+    assert_type(tick.delay, "float | None")
+    assert_type(Countdown("down", priority=50).start([1]), bool)
+    asynchronous: BackgroundAsyncWorker = periodic
+    queued: BackgroundQueueWorker = eat
+    rung: BackgroundEventWorker = ring
+    ticking: BackgroundIntervalWorker = tick
+    del asynchronous, queued, rung, ticking
+    assert_type(background_worker(power, interval=5)(2), int)
+
+
+startup = FunctionCollection(include_exceptions=True)
+
+
+@startup
+def first() -> int:
+    return 1
+
+
+@startup(priority=50)
+def second() -> str:
+    return ""
+
+
+def collections(checks: TaskCollection) -> None:
+    assert_type(first(), int)
+    assert_type(second(), str)
+    assert_type(startup(), "dict[str, Any]")
+    assert_type(startup.run(), "dict[str, Any]")
+    assert_type(checks.execute(), "tuple[dict[str, Any], bool]")
+
+
+def supervisors() -> None:
+    lane = task_supervisor.lane("mail", limit=4, rate=10, on_full="drop")
+    assert_type(lane, Lane)
+    job = task_supervisor.create_async_job(target=text_of, args=(1,), interval=5)
+    assert_type(job, AsyncJob)
+    assert_type(job.cancel(), bool)
+    assert_type(job.missed, int)
+
+
+# A generic function stays generic: its call, but not its map() under mypy.
+@background_task
+def item(items: Sequence[T], default: T) -> T:
+    return items[0]
+
+
+@background_task(retries=1)
+async def echo(value: T) -> T:
+    return value
+
+
+@queue.task
+def connect(host: str, timeout: float = 5, name: tuple[str, ...] = ()) -> str:
+    return host
+
+
+def with_id(number: int, _task_id: str) -> str:
+    return _task_id
+
+
+def with_id_keyword(number: int, unit: str, *, _task_id: str) -> str:
+    return _task_id
+
+
+async def exceptions(coroutines: AsyncQueue, mixed: list[int | tuple[int, int]]) -> None:
+    assert_type(item([1], 2), Task[int])
+    assert_type(item(["a"], "b").value(), str)
+    assert_type(echo(1).value(), int)
+    assert_type(await echo("a"), str)
+    assert_type(await lines.__wrapped__(1), "list[str]")
+    assert_type(queue.submit(scale, 1, "km", retries=1), SyncTaskHandle[float])
+    assert_type(queue.submit(bound, 1), SyncTaskHandle[float])
+    assert_type(coroutines.submit(lines, 1), TaskHandle["list[str]"])
+    assert_type(coroutines.submit(echo, "a"), TaskHandle[str])
+    assert_type(coroutines.task(lines)(1), TaskHandle["list[str]"])
+    assert_type(coroutines.task(priority=1)(lines)(1), TaskHandle["list[str]"])
+    assert_type(connect("a", timeout=5), SyncTaskHandle[str])
+    assert_type(connect.options(timeout=30)("a", timeout=5), SyncTaskHandle[str])
+    assert_type(connect("a", name=("b",), opts=TaskOptions(timeout=3)), SyncTaskHandle[str])
+    assert_type(await co_mp_apply(with_id, (1,)), str)
+    assert_type(await co_mp_apply(with_id_keyword, (1, "km")), str)
+    assert_type(queue.map(power, mixed), "list[SyncTaskHandle[int]]")
+    assert_type(tmap(power, mixed), "tuple[int, ...]")
+    assert_type(await amap(text_of, [1]), "tuple[str, ...]")

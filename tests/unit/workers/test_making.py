@@ -132,3 +132,29 @@ def test_impossible_value_is_refused_where_it_is_passed(make, error):
 def test_queue_class_that_needs_arguments_is_refused():
     with pytest.raises(InvalidTypeError, match="needs no arguments; Demanding"):
         background_worker(function, q=Demanding)
+
+
+def test_worker_keeps_its_function_and_can_be_called():
+    calls = []
+
+    @background_worker(interval=60)
+    def tick(*args, _worker=None):
+        calls.append((args, _worker))
+        return "value"
+
+    assert tick(1) == tick.__wrapped__(2) == "value"
+    assert calls == [((1,), None), ((2,), None)]
+    assert not tick.is_started()
+
+
+def test_worker_of_a_subclass_can_be_called():
+    class Countdown(BackgroundWorker):
+        def run(self, number):
+            return number - 1
+
+    assert Countdown()(3) == 2
+
+
+def test_worker_of_a_worker_is_refused():
+    with pytest.raises(InvalidTypeError, match="background_worker takes a function"):
+        background_worker(background_worker(function))
