@@ -164,6 +164,7 @@ LAYERS = [
         "results.memory",
         "results.sqlite",
         "results",
+        "workers.signatures",
         "workers.item_queues",
         "workers.triggers",
         "workers.loop_queues",

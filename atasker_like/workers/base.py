@@ -35,29 +35,9 @@ from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from typing import Any, Callable, Mapping
-
-    from typing_extensions import Literal, TypedDict
+    from typing import Any, Callable
 
     from .._checks import Seconds
-    from ..loops import ALoop
-
-    class WorkerOptions(TypedDict, total=False):
-        """The keyword arguments of all workers."""
-
-        name: str | None
-        priority: int | None
-        o: Any
-        on_error: Callable[..., Any] | None
-        on_error_kwargs: Mapping[str, Any] | None
-        supervisor: TaskSupervisor | None
-        poll_delay: float | None
-        daemon: bool | None
-        loop: str | ALoop | AbstractEventLoop | None
-        restart: Literal["on_failure", "always", "never"] | None
-        max_restarts: int | None
-        within: Seconds | None
 
 __all__ = ["BackgroundWorker", "WorkerSetting"]
 

@@ -10,7 +10,7 @@ from queue import Empty
 from .. import _checks, _modes
 from .._atomics import RLock
 from .._checks import a_kind, ends_traceback, not_a_function
-from .._generics import P as _P, T_co
+from .._generics import P, T_co
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
@@ -28,35 +28,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
 
-    from typing_extensions import Literal, ParamSpec, Unpack
+    from typing_extensions import Unpack
 
     from .._checks import Seconds
-    from .base import WorkerOptions
+    from .signatures import EventOptions, IntervalOptions, QueueOptions, WorkerOptions
 
-    P = ParamSpec("P")
     R = TypeVar("R")
-
-    class QueueOptions(WorkerOptions, total=False):
-        """The keyword arguments of workers with a queue."""
-
-        q: bool | type[Any] | None
-        queue: bool | type[Any] | None
-
-    class EventOptions(WorkerOptions, total=False):
-        """The keyword arguments of workers with an event."""
-
-        e: bool | None
-        event: bool | None
-
-    class IntervalOptions(WorkerOptions, total=False):
-        """The keyword arguments of workers with an interval."""
-
-        i: bool | None
-        interval: Seconds | None
-        delay: Seconds | None
-        delay_after: Seconds | None
-        delay_before: Seconds | None
-        overlap: Literal["shift", "skip", "coalesce", "queue"] | None
 
     class MakesWorker(Protocol):
         """The decorator that ``background_worker(**options)`` returns."""
@@ -72,7 +49,7 @@ __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundInterval
            "BackgroundQueueWorker", "background_worker"]
 
 
-class BackgroundAsyncWorker(BackgroundWorker[_P, T_co]):
+class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
     """Runs a coroutine function again and again in a loop.
 
     The loop is that of ``loop=`` (default: the supervisor's default loop). Between two runs, other
@@ -112,7 +89,7 @@ class BackgroundAsyncWorker(BackgroundWorker[_P, T_co]):
         return session
 
 
-class BackgroundQueueWorker(BackgroundAsyncWorker[_P, T_co]):
+class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     """Runs its function for each item that is put into its queue, in their order.
 
     Without items the worker occupies no thread and no slot. Items that are put before the start, or
@@ -467,7 +444,7 @@ class _WorkerEvent:
         return trigger is not None and any(list(trigger.calls))
 
 
-class BackgroundEventWorker(BackgroundAsyncWorker[_P, T_co]):
+class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
     """Runs its function when it is triggered.
 
     Until then the worker occupies no thread and no slot. Triggers that come before the run for the
@@ -534,7 +511,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker[_P, T_co]):
         return EventTrigger()
 
 
-class BackgroundIntervalWorker(BackgroundEventWorker[_P, T_co]):
+class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
     """Runs its function at an interval or with a delay, and when it is triggered.
 
     An interval counts from start to start, a delay from the end of a run to the next start. Between
