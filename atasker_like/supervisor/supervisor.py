@@ -18,6 +18,8 @@ from .overrides import Overrides, replaceable
 from .ownership import hand_over
 from .parts import NOT_MADE, Parts, find_loop, live_task
 from .pool_manager import size_of
+# Not in the methods: a signal handler may call one in the middle of such an import.
+from .snapshots import AloopsByName, JobSchedulersByName, SchedulersByName, TasksById
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
 TYPE_CHECKING = False
@@ -437,8 +439,6 @@ class TaskSupervisor(NoExecutor):
 
         :param tt: a kind of task; None for all (default).
         """
-        from .snapshots import TasksById
-
         found: dict[str, Task[Any]] = TasksById()
         for kind, pool in self._supervisor_parts.pools.by_kind.items():
             if tt is None or tt == kind:
@@ -476,8 +476,6 @@ class TaskSupervisor(NoExecutor):
         :param schedulers: False leaves these out (default: True).
         :param async_job_schedulers: False leaves these out (default: True).
         """
-        from .snapshots import JobSchedulersByName
-
         parts = self._supervisor_parts
         jobs = parts.schedulers.jobs if async_job_schedulers else None
         mp_sizes = None if parts.pools.processes is None else parts.processes.sizes
@@ -579,8 +577,6 @@ class TaskSupervisor(NoExecutor):
 
     def get_aloops(self) -> dict[str, ALoop]:
         """Return the loops by name. A pickle of it holds plain copies, see :class:`Info`."""
-        from .snapshots import AloopsByName
-
         return AloopsByName(self._supervisor_parts.pools.loops.aloops)
 
     @property
@@ -671,8 +667,6 @@ class TaskSupervisor(NoExecutor):
         The value is None, or for a scheduler with loops a tuple of the scheduler and their futures.
         A pickle of the answer holds plain copies, see :class:`Info`.
         """
-        from .snapshots import SchedulersByName
-
         return SchedulersByName((scheduler, (scheduler, *loops) if loops else None)
                                 for scheduler, loops in self._supervisor_parts.schedulers.items())
 
