@@ -9,29 +9,29 @@ from __future__ import annotations
 import sys
 from functools import wraps
 from sys import float_info
+from types import FunctionType
 
 from . import _modes
 from ._inspect import described, generator_kind, name_of, shown
 from ._log import log
-from .errors import InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
+    from types import CodeType
     from typing import Any, Callable, Iterable, TypeVar, Union
 
-    E = TypeVar("E", bound=BaseException)
+    C = TypeVar("C", bound=type)
     F = TypeVar("F", bound=Callable[..., Any])
 
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["BAD_ARGUMENT", "a_kind", "count", "ends_traceback", "from_here", "hashable",
-           "in_seconds", "integer", "keywords_of", "nearest", "not_a_function", "number", "one_of",
-           "positional", "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
-
-#: The errors of a refused argument. A public function raises them with :func:`from_here`.
-BAD_ARGUMENT = (InvalidArgumentError, InvalidTypeError)
+__all__ = ["a_kind", "count", "cut_frames", "ends_traceback", "ends_tracebacks",
+           "hashable", "in_seconds", "integer", "keywords_of", "nearest", "not_a_function",
+           "number", "one_of", "positional", "rate", "runs_when_called", "seconds",
+           "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -225,38 +225,86 @@ def a_kind(thing: Any) -> str:
 
 
 def ends_traceback(function: F) -> F:
-    """Decorate a public function: the traceback of a refused argument ends at its call.
+    """Decorate a public function: the tracebacks of this package's errors end at its call.
 
-    It is not for functions that submit tasks: an interrupt would lose these in the wrapper.
+    It is not for functions that submit tasks: an interrupt would lose these in the wrapper. They
+    call :func:`cut_frames`.
     """
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except BAD_ARGUMENT as error:
-            raise from_here(error)
+        except BaseException as error:
+            cut_frames(error)
+            del args, kwargs        # the traceback may refer to this frame
+            raise
 
-    wrapper: Any = checked
+    @wraps(function)
+    async def co_checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:
+            cut_frames(error)
+            del args, kwargs        # the traceback may refer to this frame
+            raise
+
+    wrapper: Any = co_checked if function.__code__.co_flags & _CO_COROUTINE else checked
     return wrapper      # type: ignore[no-any-return]
 
 
-def from_here(error: E) -> E:
-    """Return an error that the caller has caught and raises again, as its own.
+_CO_COROUTINE = 0x80        # of inspect
 
-    The error loses the frames below the caller if all of them are the package's. So the traceback
-    of a refused argument ends at the public function. All frames stay after ``set_debug()``, and if
-    code of the application is among them.
+
+def ends_tracebacks(*but: str) -> Callable[[C], C]:
+    """Decorate a class: the tracebacks of this package's errors end at the calls of its methods.
+
+    These are the public methods that take arguments, the constructor and the setters of properties.
+
+    :param but: the methods that are not decorated, such as those that submit tasks.
     """
-    below = error.__traceback__ and error.__traceback__.tb_next
-    entry = below
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            return error.with_traceback(below)
-        entry = entry.tb_next
-    return error.with_traceback(below if log.is_debug() else None)
+    def decorate(kind: C) -> C:
+        for name, member in list(vars(kind).items()):
+            if name in but or name[0] == "_" and name not in ("__init__", "__call__"):
+                continue
+            if type(member) is property and member.fset is not None:
+                setattr(kind, name, member.setter(ends_traceback(member.fset)))
+            elif type(member) is FunctionType and _takes_arguments(member.__code__):
+                setattr(kind, name, ends_traceback(member))
+        return kind
+
+    return decorate
 
 
-_PACKAGE = __name__.partition(".")[0]
+def _takes_arguments(code: CodeType) -> bool:
+    return code.co_argcount + code.co_kwonlyargcount > 1 or bool(code.co_flags & 0x0C)
+
+
+def cut_frames(error: BaseException) -> None:
+    """Remove frames from an error that the caller is handling, before it raises the error again.
+
+    If it is an error of this package, its last frame is then that of the application, from Python
+    3.11 on; before, it is the caller's. All frames stay after ``set_debug()``, and if code of the
+    application is among them. An error of the application loses the frame of the caller, from
+    Python 3.11 on. The caller uses a bare ``raise``, which adds no frame.
+    """
+    traceback = error.__traceback__
+    if traceback is None:
+        return
+    rest = traceback.tb_next
+    if isinstance(error, SupervisorError) and not log.is_debug():
+        entry = rest
+        while entry is not None and entry.tb_frame.f_globals.get(
+                "__name__", "").partition(".")[0] in _INNER:
+            entry = entry.tb_next
+        if entry is None:
+            # On Python 3.10, a bare raise restores the traceback object that was caught.
+            rest = traceback.tb_next = None
+    # An error of the application may have a method or an attribute of this name.
+    BaseException.with_traceback(error, rest)
+
+
+#: Packages with no code of the application.
+_INNER = (__name__.partition(".")[0], "asyncio", "concurrent")
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:

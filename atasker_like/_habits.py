@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ._checks import ends_traceback
 from ._inspect import attribute_of
 from .errors import InvalidTypeError
 
@@ -51,6 +52,7 @@ def dir_without_absent(thing: Any) -> list[str]:
 
 
 def _operator(symbol: str) -> Callable[..., NoReturn]:
+    @ends_traceback
     def refuse(self: Any, *operands: Any) -> NoReturn:
         task = self.task
         raise InvalidTypeError(f"{symbol} takes the value of task {task.name} ({task.short_id}), "

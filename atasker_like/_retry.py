@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ._checks import ends_traceback
 from ._ids import short_id
 from ._inspect import shown
 from .errors import InvalidTypeError, RetryRequest, TaskRetryError
@@ -49,6 +50,7 @@ class Attempt:
         """True if no attempt may follow the current one."""
         return self.remaining_retries == 0
 
+    @ends_traceback
     def retry(self, countdown: Seconds | None = None,
               exc: BaseException | None = None) -> NoReturn:
         """End this attempt and request the next one.

@@ -6,7 +6,7 @@ from math import ceil
 from sys import float_info
 from threading import Event, Lock
 
-from ._checks import number
+from ._checks import ends_tracebacks, number
 from ._inspect import attribute_of, is_coroutine_function, names_keyword, traceback_text
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FunctionCollection", "TaskCollection"]
 
 
+@ends_tracebacks()
 class FunctionCollection:
     """Functions that run together in the calling thread, in order of priority.
 
@@ -209,6 +210,7 @@ class FunctionCollection:
         return result
 
 
+@ends_tracebacks()
 class TaskCollection(FunctionCollection):
     """A :class:`FunctionCollection` that runs its functions as tasks.
 

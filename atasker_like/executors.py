@@ -20,7 +20,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from weakref import ref
 
 from . import _checks
-from ._checks import runs_when_called
+from ._checks import cut_frames, ends_traceback, runs_when_called
 from ._inspect import described, is_coroutine_function, name_of
 from ._log import log
 from .constants import TASK_NORMAL, TT_MP, TT_THREAD
@@ -29,7 +29,7 @@ from .engine.future import FutureView
 from .engine.lanes import Lane
 from .engine.spec import AnnouncedFunction, TaskSpec, undecorated
 from .errors import (ClosedError, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
-                     WaitTimeoutError)
+                     SupervisorError, WaitTimeoutError)
 from .options import TaskOptions
 from .pools.base import cancel_unstarted
 from .supervisor import TaskSupervisor
@@ -100,14 +100,18 @@ class _LaneExecutor(Executor):
         :raises ClosedError: (a RuntimeError) :meth:`shutdown` was called.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
-        spec = self._specs.get(fn) if type(fn) is FunctionType else None
-        if spec is None:
-            spec = self._spec(fn, once=True)
-        future: FutureView[T] = _new_future(FutureView)
-        run = spec.pool.start
-        # One expression in one line, so that no interrupt can come between the submission and the
-        # return.
-        return future if _set(future, "_task", run(spec, args, kwargs or None)) is None else future
+        try:
+            spec = self._specs.get(fn) if type(fn) is FunctionType else None
+            if spec is None:
+                spec = self._spec(fn, once=True)
+            task: FutureView[T] = _new_future(FutureView)
+            run = spec.pool.start
+            # One expression in one line, so that no interrupt can come between the submission and
+            # the return.
+            return task if _set(task, "_task", run(spec, args, kwargs or None)) is None else task
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: Seconds | None = None,
             chunksize: int = 1, buffersize: int | None = None) -> Iterator[T]:
@@ -126,18 +130,22 @@ class _LaneExecutor(Executor):
             iterables are read as results are taken (default: no limit).
         :raises WaitTimeoutError: (a :class:`concurrent.futures.TimeoutError`) from the iterator.
         """
-        deadline = deadline_of(timeout)
-        chunksize = _checks.count("chunksize", chunksize)
-        calls: Iterator[tuple[Any, ...]] = zip(*iterables)
-        spec = self._spec(fn)
-        tasks: deque[Task[Any]] = deque()
-        if buffersize is None:
-            present = all(type(items) in _PRESENT for items in iterables)
-            self._submit(spec, calls, tasks, present)
-            return _results(tasks, deadline, None)
-        ahead = _checks.count("buffersize", buffersize) * chunksize
-        self._submit(spec, islice(calls, ahead), tasks, False)
-        return _results(tasks, deadline, _Supply(self, spec, calls))
+        try:
+            deadline = deadline_of(timeout)
+            chunksize = _checks.count("chunksize", chunksize)
+            calls: Iterator[tuple[Any, ...]] = zip(*iterables)
+            spec = self._spec(fn)
+            tasks: deque[Task[Any]] = deque()
+            if buffersize is None:
+                present = all(type(items) in _PRESENT for items in iterables)
+                self._submit(spec, calls, tasks, present)
+                return _results(tasks, deadline, None)
+            ahead = _checks.count("buffersize", buffersize) * chunksize
+            self._submit(spec, islice(calls, ahead), tasks, False)
+            return _results(tasks, deadline, _Supply(self, spec, calls))
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def _submit(self, spec: TaskSpec, calls: Iterator[tuple[Any, ...]], tasks: deque[Task[Any]],
                 together: bool) -> None:
@@ -319,6 +327,7 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
 
     _kind = TT_THREAD
 
+    @ends_traceback
     def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "",
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (), *,
                  priority: int | None = None, supervisor: TaskSupervisor | None = None) -> None:
@@ -432,6 +441,7 @@ class ProcessExecutor(_LaneExecutor):
 
     _kind = TT_MP
 
+    @ends_traceback
     def __init__(self, max_workers: int | None = None, mp_context: Any = None,
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (), *,
                  max_tasks_per_child: int | None = None, priority: int | None = None,

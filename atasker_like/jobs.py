@@ -20,7 +20,7 @@ from collections import deque
 from functools import partial
 
 from ._atomics import FREE_THREADED, RLock, Token
-from ._checks import count, seconds
+from ._checks import a_kind, count, ends_tracebacks, seconds
 from ._ids import new_id, short_id
 from ._inspect import is_coroutine_function, name_of
 from ._log import log
@@ -74,6 +74,7 @@ def _converted(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> 
                                f"not {type(value).__name__}") from None
 
 
+@ends_tracebacks()
 class AsyncJob:
     """A coroutine that is started again and again. ``create_async_job`` returns it.
 
@@ -232,6 +233,7 @@ def _instruction_of(coro: Any) -> int:
     return sys.maxsize if frame is None else int(frame.f_lasti)
 
 
+@ends_tracebacks()
 class AsyncJobScheduler:
     """Starts jobs in one loop. Any thread may use it.
 
@@ -337,6 +339,8 @@ class AsyncJobScheduler:
         :param job: a job of this scheduler.
         :return: False if the job has ended.
         """
+        if not isinstance(job, AsyncJob):
+            raise InvalidTypeError(f"cancel takes an AsyncJob, not {a_kind(job)}")
         return job.cancel()
 
     def jobs(self) -> list[AsyncJob]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 
 from ._atomics import RLock
-from ._checks import seconds_or_none
+from ._checks import ends_traceback, ends_tracebacks, seconds_or_none
 from ._inspect import attribute_of, copy_metadata, is_coroutine_function, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
@@ -55,6 +55,7 @@ class LocalProxy(threading.local):
         """
         return attr not in _METHODS and hasattr(self, attr)
 
+    @ends_traceback
     def set(self, attr: str, value: Any) -> None:
         """Set an attribute of this thread.
 
@@ -89,6 +90,7 @@ _METHODS = frozenset(("get", "has", "set", "clear"))
 g: LocalProxy = LocalProxy()
 
 
+@ends_tracebacks()
 class Locker:
     """A lock with a timeout: a decorator and a context manager.
 

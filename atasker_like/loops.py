@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 
 from . import _modes
 from ._atomics import RLock
+from ._checks import a_kind, cut_frames, ends_tracebacks
 from ._inspect import has_method
 from ._log import log
 from ._patched import why_no_loops
@@ -58,6 +59,7 @@ class _TaskSet:
 unawaited: _TaskSet = _TaskSet()
 
 
+@ends_tracebacks("background_task")
 class ALoop:
     """An asyncio event loop that runs in a thread of its own. Any thread may use it.
 
@@ -203,16 +205,24 @@ class ALoop:
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor
             has been stopped.
         """
-        if not isinstance(coro, Coroutine):
-            raise InvalidTypeError("background_task of a loop takes a coroutine, not "
-                                   f"{type(coro).__name__}; call the coroutine function first")
         try:
-            self.active_loop()
-            assert self._pool is not None, "an aloop is made by create_aloop()"
-            return self._pool.start_coroutine(coro, self)
-        except BaseException:
-            coro.close()
+            self._check_coroutine("background_task", coro)
+            try:
+                self.active_loop()
+                assert self._pool is not None, "an aloop is made by create_aloop()"
+                return self._pool.start_coroutine(coro, self)
+            except BaseException:
+                coro.close()
+                raise
+        except SupervisorError as error:
+            cut_frames(error)
             raise
+
+    @staticmethod
+    def _check_coroutine(method: str, coro: Any) -> None:
+        if not isinstance(coro, Coroutine):
+            raise InvalidTypeError(f"{method} of a loop takes a coroutine, not {a_kind(coro)}; "
+                                   "call the coroutine function first")
 
     def _future(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
         import asyncio
@@ -233,6 +243,7 @@ class ALoop:
             thread.
         :raises WaitDeadlockError: (a RuntimeError) code that waits for this task blocks the loop.
         """
+        self._check_coroutine("run", coro)
         if threading.current_thread() is self.thread:
             coro.close()
             raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await "

@@ -8,8 +8,8 @@ from __future__ import annotations
 import builtins
 import sys
 
-from ._checks import (BAD_ARGUMENT, count, from_here, hashable, integer, nearest, number, one_of,
-                      rate, seconds, seconds_or_none)
+from ._checks import (count, ends_tracebacks, hashable, integer, nearest, number, one_of, rate,
+                      seconds, seconds_or_none)
 from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -168,6 +168,7 @@ def _is_named(error: BaseException, name: str) -> bool:
     return name in names if "." in name else any(full.rpartition(".")[2] == name for full in names)
 
 
+@ends_tracebacks("wants_retry", "retry_pause")
 class TaskOptions:
     """Options of a task, frozen.
 
@@ -227,10 +228,7 @@ class TaskOptions:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
         for name, default in _DEFAULTS.items():
             object.__setattr__(self, name, options.get(name, default))
-        try:
-            self._check()
-        except BAD_ARGUMENT as error:
-            raise from_here(error)
+        self._check()
 
     def _check(self) -> None:
         keep = object.__setattr__
@@ -273,10 +271,7 @@ class TaskOptions:
         """Return a copy with some options changed. Errors as the constructor's."""
         if not changes:
             return self
-        try:
-            return type(self)(**{**self.as_dict(), **changes})
-        except BAD_ARGUMENT as error:
-            raise from_here(error)
+        return type(self)(**{**self.as_dict(), **changes})
 
     def as_dict(self) -> dict[str, Any]:
         """Return all options by name, in a new dict."""

@@ -7,15 +7,17 @@ from itertools import chain, islice
 from operator import length_hint
 
 from . import _modes
-from ._checks import count, ends_traceback, keywords_of, not_a_function, positional
+from ._checks import (a_kind, count, cut_frames, ends_traceback, keywords_of, not_a_function,
+                      positional)
 from ._generics import Generic, P, T_co
+from ._inspect import has_method
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
 from .engine.loop_mailbox import FutureWaiter
 from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
-from .errors import InvalidTypeError, TaskPicklingError
+from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
@@ -169,7 +171,11 @@ class BoundTask(Generic[P, T_co], Decorated):
         def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]: ...
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._start(self._spec, args, kwargs or None)
+        try:
+            return self._start(self._spec, args, kwargs or None)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     if TYPE_CHECKING:
         __wrapped__: Callable[P, T_co]
@@ -232,9 +238,13 @@ class BoundTask(Generic[P, T_co], Decorated):
         >>> list(background_task(abs).map([-1, 2, -3]))
         [1, 2, 3]
         """
-        task: Any = self
-        results: Iterator[R] = task._map(zip(items), buffersize, progress, items)
-        return results
+        try:
+            task: Any = self
+            results: Iterator[R] = task._map("map", zip, items, buffersize, progress)
+            return results
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     if TYPE_CHECKING:
         @overload
@@ -268,10 +278,17 @@ class BoundTask(Generic[P, T_co], Decorated):
         >>> list(background_task(pow).starmap([(2, 3), (2, 4)]))
         [8, 16]
         """
-        return self._map(map(tuple, items), buffersize, progress, items)
+        try:
+            return self._map("starmap", partial(map, tuple), items, buffersize, progress)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
-    def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
-             progress: ShowProgress, items: Iterable[Any]) -> Iterator[Any]:
+    def _map(self, name: str, arrange: Callable[[Any], Iterator[tuple[Any, ...]]], items: Any,
+             buffersize: int | None, progress: ShowProgress) -> Iterator[Any]:
+        if not has_method(items, "__iter__") and not has_method(items, "__getitem__"):
+            raise InvalidTypeError(f"{name} takes an iterable of items, not {a_kind(items)}")
+        calls = arrange(items)
         if buffersize is not None:
             count("buffersize", buffersize)
         if shows_progress(progress):
@@ -340,6 +357,9 @@ class BoundTask(Generic[P, T_co], Decorated):
                 if not pending:
                     return
                 yield pending.popleft().value()
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
         finally:
             cancel_many(list(pending))
 
@@ -572,13 +592,17 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
     >>> asyncio.run(co_mp_apply(pow, args=(2, 5)))
     32
     """
-    specs = (task_supervisor if supervisor is None else supervisor)._supervisor_parts.specs
-    if delay is None:
-        spec = specs.kept(f, TT_MP, priority)
-    else:
-        spec = specs.make(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: Task[Any] = specs.starter(spec)(spec, positional("co_mp_apply", f, args),
-                                          keywords_of("co_mp_apply", f, kwargs))
+    try:
+        specs = (task_supervisor if supervisor is None else supervisor)._supervisor_parts.specs
+        if delay is None:
+            spec = specs.kept(f, TT_MP, priority)
+        else:
+            spec = specs.make(f, TT_MP, TaskOptions(priority=priority, delay=delay))
+        task: Task[Any] = specs.starter(spec)(spec, positional("co_mp_apply", f, args),
+                                              keywords_of("co_mp_apply", f, kwargs))
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     if not task.done():
         waiter = FutureWaiter()
         if task._add_waiter(waiter):

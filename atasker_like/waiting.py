@@ -8,7 +8,7 @@ from itertools import islice
 from operator import itemgetter
 from threading import Lock
 
-from ._checks import BAD_ARGUMENT, a_kind, from_here, in_seconds
+from ._checks import a_kind, cut_frames, in_seconds
 from ._generics import Generic, T_co
 from ._inspect import has_method, shown
 from .engine.blocking import deadline_of
@@ -16,7 +16,7 @@ from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
 from .engine.task import CANCELED, COMPLETED, FINAL, Task
 from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
-from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
+from .errors import ExecutionError, InvalidTypeError, SupervisorError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,8 +204,9 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "wait_completed")
-    except BAD_ARGUMENT as error:
-        raise from_here(error)
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     if shown:
         show_progress(progress, pending, deadline)
     # From the last to the first: tasks end about in the order in which they came. When the last one
@@ -486,8 +487,9 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Compl
     try:
         deadline = deadline_of(timeout)
         things = _ungrouped(tasks, "as_completed")[0]
-    except BAD_ARGUMENT as error:
-        raise from_here(error)
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     return _Completed(things, deadline, timeout)
 
 
@@ -609,8 +611,9 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "co_wait_completed")
-    except BAD_ARGUMENT as error:
-        raise from_here(error)
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     if shown:
         await co_show_progress(progress, pending, deadline)
     for task in reversed(pending):
@@ -652,8 +655,9 @@ def co_as_completed(tasks: Iterable[Any],
     try:
         deadline = deadline_of(timeout)
         pending = _ungrouped(tasks, "co_as_completed")[1]
-    except BAD_ARGUMENT as error:
-        raise from_here(error)
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     return _co_as_completed(pending, deadline, timeout)
 
 

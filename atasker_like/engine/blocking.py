@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Latch", "without_blocking", "block", "deadline_of", "deadline_of_stop", "remaining"]
+__all__ = ["EventView", "Latch", "without_blocking", "block", "deadline_of", "deadline_of_stop",
+           "remaining"]
 
 
 def deadline_of(timeout: Seconds | None) -> float | None:
@@ -151,3 +152,25 @@ class Latch:
     def wait(self, deadline: float | None) -> bool:
         """Block until the latch opens or the deadline passes. Return True if it opened."""
         return block(self._gate.acquire, deadline)
+
+
+class EventView:
+    """The class of ``task.started`` and ``task.completed``, used as events."""
+
+    __slots__ = ("_task", "_final")
+
+    def __init__(self, task: Any, final: bool) -> None:
+        self._task = task
+        self._final = final
+
+    def is_set(self) -> bool:
+        """Return True if the task has reached the state."""
+        task = self._task
+        return bool(task.done() if self._final else task.is_started())
+
+    def wait(self, timeout: Seconds | None = None) -> bool:
+        """Block for ``timeout`` seconds at most. Return True if the state is reached."""
+        deadline = deadline_of(timeout)
+        if self.is_set():
+            return True
+        return bool(self._task._end(deadline) if self._final else self._task._start(deadline))

@@ -21,6 +21,7 @@ from collections import deque
 from heapq import heappop, heappush
 from sys import maxsize
 
+from .._checks import ends_traceback
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import check_lane
@@ -106,6 +107,7 @@ class Lane:
                  "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice", "_told",
                  "callbacks", "__weakref__")
 
+    @ends_traceback
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: OnFull = "block") -> None:
         if name is not None and not isinstance(name, str):
@@ -172,6 +174,7 @@ class Lane:
 
     # -- settings: any thread ----------------------------------------------------------------------
 
+    @ends_traceback
     def configure(self, **settings: Unpack[LaneSettings]) -> None:
         """Change settings, named as in the constructor; the rest stay.
 

@@ -18,16 +18,16 @@ from itertools import count
 from threading import Lock
 from time import perf_counter, time
 
-from .._checks import in_seconds
+from .._checks import cut_frames, ends_traceback, in_seconds
 from .._generics import Generic, T_co
 from .._habits import Handle, check_callback
 from .._ids import short_id
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
-from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError, TaskRetryError,
-                      TaskTimeoutError, WaitTimeoutError)
+from ..errors import (InvalidArgumentError, SupervisorBusyError, SupervisorError,
+                      TaskCancelledError, TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
-from .blocking import deadline_of
+from .blocking import EventView, deadline_of
 from .callbacks import add_callback, call_late
 from .current import current, current_task
 from .loop_mailbox import FutureWaiter
@@ -100,28 +100,6 @@ class _Extra:
         if TYPE_CHECKING:
             self.returned: tuple[Any] | None = None
             self.marked = False
-
-
-class _EventView:
-    """The class of ``task.started`` and ``task.completed``, used as events."""
-
-    __slots__ = ("_task", "_final")
-
-    def __init__(self, task: Task[Any], final: bool) -> None:
-        self._task = task
-        self._final = final
-
-    def is_set(self) -> bool:
-        """Return True if the task has reached the state."""
-        task = self._task
-        return task.done() if self._final else task.is_started()
-
-    def wait(self, timeout: Seconds | None = None) -> bool:
-        """Block for ``timeout`` seconds at most. Return True if the state is reached."""
-        deadline = deadline_of(timeout)
-        if self.is_set():
-            return True
-        return self._task._end(deadline) if self._final else self._task._start(deadline)
 
 
 class Task(Generic[T_co], Attempt, Handle):
@@ -411,14 +389,14 @@ class Task(Generic[T_co], Attempt, Handle):
         return _epoch(self._completed) if self.done() else None
 
     @property
-    def started(self) -> _EventView:
+    def started(self) -> EventView:
         """The start of the task, with ``is_set()`` and ``wait(timeout)``."""
-        return _EventView(self, final=False)
+        return EventView(self, final=False)
 
     @property
-    def completed(self) -> _EventView:
+    def completed(self) -> EventView:
         """The end of the task, with ``is_set()`` and ``wait(timeout)``."""
-        return _EventView(self, final=True)
+        return EventView(self, final=True)
 
     def is_started(self) -> bool:
         """Return True if the task has been started, or has ended."""
@@ -472,7 +450,11 @@ class Task(Generic[T_co], Attempt, Handle):
         :raises TaskCancelledError: the task was cancelled.
         """
         if self._status != COMPLETED or timeout is not None:
-            self._wait_for_end(timeout)
+            try:
+                self._wait_for_end(timeout)
+            except SupervisorError as error:
+                cut_frames(error)
+                raise
         outcome = self._outcome
         if type(outcome) is Failure:
             try:
@@ -482,6 +464,7 @@ class Task(Generic[T_co], Attempt, Handle):
         value: T_co = outcome
         return value
 
+    @ends_traceback
     def exception(self, timeout: Seconds | None = None) -> BaseException | None:
         """Block until the task has ended; return the function's error, or None.
 
@@ -498,6 +481,7 @@ class Task(Generic[T_co], Attempt, Handle):
             return error
         return None
 
+    @ends_traceback
     def wait(self, timeout: Seconds | None = None) -> TaskResult[T_co]:
         """Wait for the end and return a :class:`TaskResult`. Raise no task error.
 
@@ -576,6 +560,7 @@ class Task(Generic[T_co], Attempt, Handle):
             if not self.done():
                 self._remove_waiter(waiter)
 
+    @ends_traceback
     def add_done_callback(self, callback: Callable[[Task[T_co]], Any]) -> None:
         """Call ``callback(task)`` when the task has ended.
 

@@ -14,13 +14,13 @@ from itertools import islice
 from threading import Semaphore
 from weakref import ref
 
-from .._checks import in_seconds, not_a_function
+from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, not_a_function
 from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
-from ..errors import SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..errors import SupervisorError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..options import TaskOptions
 
 TYPE_CHECKING = False
@@ -90,6 +90,7 @@ def _cancel_with(found: ref[Task[Any]], future: Future[Any]) -> None:
         task.cancel()
 
 
+@ends_tracebacks("submit", "map")
 class ThreadPoolView:
     """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`.
 
@@ -116,8 +117,16 @@ class ThreadPoolView:
         :raises SupervisorStoppedError: (a RuntimeError) after :meth:`shutdown`, or the supervisor
             has been stopped.
         """
+        try:
+            return self._submit("thread_pool.submit", function, args, kwargs)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
+
+    def _submit(self, caller: str, function: Callable[..., Any], args: tuple[Any, ...],
+                kwargs: dict[str, Any]) -> Future[Any]:
         if not callable(function):
-            raise not_a_function("thread_pool.submit", function)
+            raise not_a_function(caller, function)
         if self._is_shut_down:
             raise SupervisorStoppedError("thread_pool.submit was called after "
                                          "thread_pool.shutdown(); submit a background_task, or "
@@ -140,8 +149,13 @@ class ThreadPoolView:
         :raises TimeoutError: from the iterator after the timeout; the remaining calls are
             cancelled.
         """
-        deadline = deadline_of(timeout)
-        futures = deque(self.submit(function, *items) for items in zip(*iterables))
+        try:
+            deadline = deadline_of(timeout)
+            futures = deque(self._submit("thread_pool.map", function, items, {})
+                            for items in zip(*iterables))
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
         def results() -> Iterator[Any]:
             try:
@@ -231,6 +245,7 @@ class PoolResult:
             if callback is not None:
                 callback(value)
 
+    @ends_traceback
     def get(self, timeout: Seconds | None = None) -> Any:
         """Return the result, or the list of results; raise the first error.
 
@@ -243,6 +258,7 @@ class PoolResult:
         values = [task.value(0) for task in self._tasks]
         return values[0] if self._single else values
 
+    @ends_traceback
     def wait(self, timeout: Seconds | None = None) -> None:
         """Block until all calls have ended, or for ``timeout`` seconds (default: no limit)."""
         self._wait(timeout)
@@ -313,6 +329,7 @@ class _Results:
     def __next__(self) -> Any:
         return self.next()
 
+    @ends_traceback
     def next(self, timeout: Seconds | None = None) -> Any:
         """Return the next result, or raise the error of its call.
 
@@ -335,6 +352,7 @@ class _Results:
         return (self._ordered if self._in_order else self._ended).popleft().value(0)
 
 
+@ends_tracebacks()
 class ProcessPoolView:
     """The process pool, used like a :class:`multiprocessing.Pool`. Any thread may call it.
 

@@ -5,12 +5,13 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
+from .._checks import cut_frames, ends_traceback
 from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
 from ..engine.loop_mailbox import FutureWaiter, mailbox_of
-from ..errors import ClosedError, InvalidTypeError, QueueFullError, QueueStateError
+from ..errors import ClosedError, InvalidTypeError, QueueFullError, QueueStateError, SupervisorError
 from ..pools.base import cancel_many
 from ..waiting import co_show_progress, shows_progress
 from .base import TaskQueue
@@ -231,9 +232,13 @@ class AsyncQueue(TaskQueue):
         :param fn: a coroutine function.
         :param items: an iterable or an async iterable.
         """
-        if is_async_iterable(items):
-            return self.amap(fn, items, **options)
-        return super().map(fn, items, **options)
+        try:
+            if is_async_iterable(items):
+                return self.amap(fn, items, **options)
+            return super().map(fn, items, **options)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     if TYPE_CHECKING:
         @overload
@@ -256,7 +261,8 @@ class AsyncQueue(TaskQueue):
         async def asubmit(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /,
                           *args: Unpack[Ts], **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
-    async def asubmit(      # type: ignore[misc]
+    @ends_traceback         # type: ignore[misc]
+    async def asubmit(
             self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
             **options: Any) -> TaskHandle[Any]:
         """Submit one call, as :meth:`~atasker_like.ThreadQueue.submit` does, and return its handle.
@@ -329,6 +335,7 @@ class AsyncQueue(TaskQueue):
                        items: AsyncIterable[Mapping[str, Any]],
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
+    @ends_traceback
     async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
                    opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                    key: Callable[[Any], Any] | None = None, namespace: str | None = None,
@@ -450,6 +457,7 @@ class AsyncQueue(TaskQueue):
             # The loop is closed. A run may wait for the hook nevertheless.
             log_hook(name, call)
 
+    @ends_traceback
     async def run(self, timeout: Seconds | None = None, strict: bool = False,
                   fail_policy: FailPolicy | None = None,
                   progress: ShowProgress = False) -> RunSummary:
@@ -554,6 +562,7 @@ class AsyncQueue(TaskQueue):
             self._update_lane()
         return self
 
+    @ends_traceback
     async def join(self, timeout: Seconds | None = None,
                    progress: ShowProgress = False) -> None:
         """Wait until all tasks have ended, those that come meanwhile included.

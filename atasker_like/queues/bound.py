@@ -1,11 +1,11 @@
 """QueueTask: a function whose calls are tasks of a queue."""
 from __future__ import annotations
 
-from .._checks import BAD_ARGUMENT, ends_traceback, from_here
+from .._checks import cut_frames, ends_traceback
 from .._generics import Generic, P, T_co
 from .._inspect import name_of, open_parameters
 from ..engine.spec import Decorated
-from ..errors import TaskPicklingError
+from ..errors import SupervisorError, TaskPicklingError
 from ..options import TaskOptions
 from .calls import check_names, merge
 
@@ -85,10 +85,12 @@ class QueueTask(Generic[P, T_co], Decorated):
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         try:
             options = self._take_options(args, keywords)
-        except BAD_ARGUMENT as error:
-            raise from_here(error)
-        return self.queue._submit_call(self._function, options, args, keywords or None)
+            return self.queue._submit_call(self._function, options, args, keywords or None)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
+    @ends_traceback
     def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle[T_co]]:
         """Submit a call to an AsyncQueue, and wait for room if the queue is full.
 
@@ -135,14 +137,22 @@ class QueueTask(Generic[P, T_co], Decorated):
 
         :param items: as for :meth:`ThreadQueue.map`; options are keywords.
         """
-        return self.queue.map(self._function, items, **{"opts": self.opts, **options})
+        try:
+            return self.queue.map(self._function, items, **{"opts": self.opts, **options})
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
         """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`.
 
         :param items: as for :meth:`ThreadQueue.map`; options are keywords.
         """
-        return self.queue.group(self._function, items, **{"opts": self.opts, **options})
+        try:
+            return self.queue.group(self._function, items, **{"opts": self.opts, **options})
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def __repr__(self) -> str:
         return f"<task {name_of(self._function)} of {self.queue!r}>"

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from io import BytesIO
 
 from .._atomics import RLock
-from .._checks import a_kind
+from .._checks import a_kind, ends_tracebacks
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
@@ -44,6 +44,7 @@ _VERSION = 1
 _PATIENCE = 30.0
 
 
+@ends_tracebacks("page")
 class Checkpoint:
     """A file of successes, by the qualified name of the function and the input. Failures run again.
 
@@ -73,10 +74,12 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *,
                  store_values: bool = True) -> None:
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise InvalidTypeError(f"Checkpoint takes a path, not {a_kind(path)}")
         self.path: str = _MEMORY if path is None else os.fspath(path)
         self.store_values = store_values
         if not isinstance(self.path, str):
-            raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")
+            raise InvalidTypeError(f"Checkpoint takes a path, not {a_kind(path)}")
         self._lock = RLock()      # guards the connection
         self._connection: sqlite3.Connection | None = self._open()
         if self.in_memory:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._checks import ends_traceback
 from .._generics import T_co
 from ..engine.blocking import deadline_of, remaining
 from ..pools.base import cancel_many
@@ -67,6 +68,7 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
     (8, 16)
     """
 
+    @ends_traceback
     def wait(self, timeout: Seconds | None = None) -> RunSummary:
         """Block until all tasks have ended and return their :class:`RunSummary`.
 
@@ -80,6 +82,7 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
                 handle.task._wait_for_end(remaining(deadline), cancelled_raises=False)
         return self._summary()
 
+    @ends_traceback
     def values(self, timeout: Seconds | None = None) -> tuple[T_co, ...]:
         """Block until all tasks have ended and return their values, in order.
 
@@ -91,6 +94,7 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
         self.wait(timeout).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
+    @ends_traceback
     def as_completed(self, timeout: Seconds | None = None) -> Iterator[SyncTaskHandle[T_co]]:
         """Yield the handles as their tasks end. See :func:`as_completed`.
 
@@ -128,6 +132,7 @@ class TaskGroup(_Group[TaskHandle[T_co]]):
         (await self.wait()).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
+    @ends_traceback
     def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle[T_co]]:
         """Yield the handles as their tasks end, for ``async for``.
 

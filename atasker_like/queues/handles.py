@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
+from .._checks import ends_traceback
 from .._generics import T_co
 from .._habits import Handle, check_callback
 from ..engine.callbacks import add_callback, call_back
@@ -222,6 +223,7 @@ class SyncTaskHandle(_Handle[T_co]):
 
     __slots__ = ()
 
+    @ends_traceback
     def wait(self, timeout: Seconds | None = None) -> TaskResult[T_co]:
         """Block until the task has ended and return its :class:`TaskResult`.
 
@@ -235,6 +237,7 @@ class SyncTaskHandle(_Handle[T_co]):
         task._wait_for_end(timeout, cancelled_raises=False)
         return result_of(task)
 
+    @ends_traceback
     def add_done_callback(self, function: Callable[[SyncTaskHandle[T_co]], Any]) -> None:
         check_callback(function)
         self.task.add_done_callback(lambda task: function(self))
@@ -277,6 +280,7 @@ class TaskHandle(_Handle[T_co]):
     def __await__(self) -> Generator[Any, None, TaskResult[T_co]]:
         return self.wait().__await__()
 
+    @ends_traceback
     def add_done_callback(self, function: Callable[[TaskHandle[T_co]], Any]) -> None:
         check_callback(function)
         task = self.task

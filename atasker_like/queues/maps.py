@@ -306,6 +306,7 @@ if TYPE_CHECKING:
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
+@ends_traceback
 async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
                progress: ShowProgress = False, **options: Any) -> tuple[Any, ...]:
     """Call a coroutine function for each item in the running loop and return the values, in order.
@@ -389,6 +390,7 @@ if TYPE_CHECKING:
                        timeout: Seconds | None = None) -> Iterator[Any]: ...
 
 
+@ends_traceback
 def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:
     """Yield handles as their tasks end, and block in between: another name of :func:`as_completed`.
 
@@ -407,6 +409,7 @@ def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> It
     return completed
 
 
+@ends_traceback
 def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run a coroutine in a new event loop and return its value, as :func:`asyncio.run` does.
 

@@ -8,14 +8,14 @@ from sys import maxsize
 from threading import get_ident
 from time import perf_counter
 
-from .._checks import BAD_ARGUMENT, ends_traceback, from_here, not_a_function, runs_when_called
+from .._checks import cut_frames, ends_traceback, not_a_function, runs_when_called
 from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task, number_tasks
-from ..errors import ClosedError, InvalidTypeError, QueueFullError
+from ..errors import ClosedError, InvalidTypeError, QueueFullError, SupervisorError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
@@ -98,15 +98,16 @@ class Submitter(QueueConfig):
         >>> handle.name, handle.value()
         ('division', (3, 2))
         """
-        if options:
-            try:
+        try:
+            if options:
                 opts = merge(opts, options, self._option_owner(), fn)
                 check_names(fn, open_parameters(fn, len(args)), options,
                             "give the option as opts=TaskOptions({0}=...), and the parameter with "
                             "functools.partial(function, {0}=...)")
-            except BAD_ARGUMENT as error:
-                raise from_here(error)
-        return self._submit_call(fn, opts, args, None)
+            return self._submit_call(fn, opts, args, None)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
             checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
@@ -135,14 +136,15 @@ class Submitter(QueueConfig):
         >>> [handle.value() for handle in handles]
         [8, 16]
         """
-        self._check_open()
         try:
+            self._check_open()
             spec = self._spec(fn, opts, options, keep_items)
             page = records_of(checkpoint, fn, key, namespace)
             calls = iter_calls(items, "map", key, most=self.size)
-        except BAD_ARGUMENT as error:
-            raise from_here(error)
-        return self._submit_all(spec, calls, page)
+            return self._submit_all(spec, calls, page)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
@@ -173,8 +175,18 @@ class Submitter(QueueConfig):
         >>> group.group_id, group.values()
         ('group-1', (1, 2))
         """
+        try:
+            return self._submit_group(tasks, items, group_id,
+                                      merge(opts, options, self._option_owner()),
+                                      (checkpoint, key, namespace), keep_items)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
+
+    def _submit_group(self, tasks: Any, items: Iterable[Any] | None, group_id: Any,
+                      merged: TaskOptions, records: tuple[Any, Any, Any], keep_items: bool) -> Any:
         self._check_open()
-        merged = merge(opts, options, self._option_owner())
+        checkpoint, key, namespace = records
         if group_id is None:
             group_id = merged.group_id
         if group_id is None:
@@ -233,7 +245,7 @@ class Submitter(QueueConfig):
         if callable(opts):
             return self._bind(opts, merge(None, options, self._option_owner()))
         merged = merge(opts, options, self._option_owner())
-        return lambda function: self._bind(function, merged)
+        return ends_traceback(lambda function: self._bind(function, merged))
 
     def _bind(self, function: Any, options: TaskOptions) -> QueueTask[..., Any]:
         return QueueTask(self, self._check(function), options)

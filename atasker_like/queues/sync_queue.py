@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._checks import ends_traceback
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
@@ -148,6 +149,7 @@ class _BlockingQueue(TaskQueue):
 
         def task(self, *args: Any, **options: Any) -> Any: ...
 
+    @ends_traceback
     def run(self, timeout: Seconds | None = None, strict: bool = False,
             fail_policy: FailPolicy | None = None,
             progress: ShowProgress = False) -> RunSummary:
@@ -231,6 +233,7 @@ class _BlockingQueue(TaskQueue):
             self._update_lane()
         return self
 
+    @ends_traceback
     def join(self, timeout: Seconds | None = None, progress: ShowProgress = False) -> None:
         """Block until all tasks have ended, those that come meanwhile included. From any thread.
 

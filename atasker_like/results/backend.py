@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from time import time
 
-from .._checks import seconds_or_none
+from .._checks import ends_traceback, seconds_or_none
 from .._ids import short_id
 from .._inspect import described
 from ..engine.registry import prefix_of
@@ -78,6 +78,7 @@ class Backend:
     #: Epoch seconds, for expiry. Tests replace it.
     clock: Callable[[], float] = staticmethod(time)
 
+    @ends_traceback
     def __init__(self, ttl: Seconds | None = None, serializer: str = "json",
                  arguments: bool = False) -> None:
         if not isinstance(arguments, bool):
@@ -201,6 +202,7 @@ class Backend:
         except Exception as error:
             raise ResultBackendError(f"{self!r} failed to {what}: {described(error)}") from error
 
+    @ends_traceback
     def flush(self, timeout: Seconds | None = None) -> None:
         """Block until all results of this process so far are stored.
 
@@ -225,6 +227,7 @@ class Backend:
         """Release files and connections. The next use opens them again."""
         await in_thread(self._guarded, "close", self.close)
 
+    @ends_traceback
     async def set_state(self, task_id: str, state: TaskState | str) -> None:
         """Store a state that is not final. It replaces the text of the id.
 
@@ -245,6 +248,7 @@ class Backend:
                                        "store_result()")
         await self.store_result(task_id, StoredResult(task_id, state))
 
+    @ends_traceback
     async def store_result(self, task_id: str, result: StoredResult) -> None:
         """Store a result. It replaces the text of the id.
 
@@ -298,6 +302,7 @@ class Backend:
 
     # -- requests of other processes ---------------------------------------------------------------
 
+    @ends_traceback
     def serve(self, address: Any) -> RequestServer:
         """Let other processes cancel tasks of this one.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from .._checks import in_seconds, seconds
+from .._checks import ends_traceback, in_seconds, seconds
 from .._generics import Generic, T_co
 from .._ids import short_id
 from ..engine.blocking import block, deadline_of, remaining
@@ -40,6 +40,7 @@ class _Result(Generic[T_co]):
     the store, which blocks.
     """
 
+    @ends_traceback
     def __init__(self, task_id: str, backend: Backend | None = None) -> None:
         if not isinstance(task_id, str):
             hint = "; pass task.id" if isinstance(task_id, Task) else ""
@@ -137,6 +138,7 @@ class AsyncResult(_Result[T_co]):
     >>> task_supervisor.set_result_backend(None)
     """
 
+    @ends_traceback
     async def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T_co:
         """Wait for the end of the task and return its value.
 
@@ -239,6 +241,7 @@ class SyncResult(_Result[T_co]):
     >>> task_supervisor.set_result_backend(None)
     """
 
+    @ends_traceback
     def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T_co:
         """Wait for the end of the task and return its value.
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from .. import _fork
 from .._atomics import RLock
-from .._checks import count
+from .._checks import count, ends_traceback
 from .backend import Backend
 
 TYPE_CHECKING = False
@@ -35,6 +35,7 @@ class MemoryBackend(Backend):
     (None, '3')
     """
 
+    @ends_traceback
     def __init__(self, max_results: int = 10000, ttl: Seconds | None = None,
                  serializer: str = "json", arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)

@@ -21,6 +21,7 @@ from time import monotonic
 from weakref import WeakValueDictionary
 
 from .._atomics import RLock
+from .._checks import ends_traceback
 from .._sqlite import keep_log
 from ..errors import InvalidArgumentError, ResultBackendError
 from .backend import Backend
@@ -84,6 +85,7 @@ class SQLiteBackend(Backend):
     ('1', None)
     """
 
+    @ends_traceback
     def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None,
                  serializer: str = "json", timeout: float = 5.0, arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)

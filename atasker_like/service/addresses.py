@@ -6,6 +6,7 @@ import socket
 import stat
 from ipaddress import ip_address
 
+from .._checks import ends_tracebacks
 from ..errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ _MAX_PATH = 103
 BACKLOG = 512
 
 
+@ends_tracebacks()
 class Address:
     """The address of a service, parsed from one of these forms:
 

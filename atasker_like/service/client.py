@@ -13,6 +13,7 @@ import socket
 from itertools import count
 
 from .. import _checks
+from .._checks import ends_tracebacks
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
                       SupervisorStoppedError)
 from .addresses import Address
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from .addresses import AddressLike
     from .task import AnyResult, TaskResultOk
 
-__all__ = ["Client"]
+__all__ = ["Client", "request_of"]
 
 #: Seconds that connecting may take.
 CONNECT_TIMEOUT = 10.0
 
 
+@ends_tracebacks()
 class Client:
     """Sends tasks to a service, from coroutines.
 
@@ -100,7 +102,7 @@ class Client:
         :raises ServiceConnectionError: (a ConnectionError) the service cannot be reached, or the
             connection is lost.
         """
-        return await self._request(*_request_of(target, task, priority), check)
+        return await self._request(*request_of(target, task, priority), check)
 
     if TYPE_CHECKING:
         @overload
@@ -124,7 +126,7 @@ class Client:
         :param priority: as for :meth:`request`.
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
-        return await self._execute(*_request_of(target, task, priority), check)
+        return await self._execute(*request_of(target, task, priority), check)
 
     async def close(self) -> None:
         """Close the connection.
@@ -286,8 +288,8 @@ async def _socket_pair(service: Service) -> socket.socket:
     return client_end
 
 
-def _request_of(target: Any, task: Any,
-                priority: Any) -> tuple[str | None, str, dict[str, Any], dict[str, Any]]:
+def request_of(target: Any, task: Any,
+               priority: Any) -> tuple[str | None, str, dict[str, Any], dict[str, Any]]:
     """Return target, type, payload and metadata for ``f(target, task)`` or ``f(task)``."""
     if task is None and isinstance(target, Task):
         target, task = None, target

@@ -15,6 +15,7 @@ from contextvars import Context, copy_context
 from threading import Lock
 
 from .. import _checks
+from .._checks import ends_tracebacks
 from ..engine.blocking import block, deadline_of_stop
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
@@ -59,6 +60,7 @@ _DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAG
                              "max_in_flight": 256, "max_clients": 256, "message_timeout": 30.0}
 
 
+@ends_tracebacks()
 class Server(ManagedWorker):
     """Takes the requests of a service, as :meth:`Service.serve` returns it.
 

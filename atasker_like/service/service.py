@@ -15,6 +15,7 @@ from __future__ import annotations
 from threading import Lock
 
 from .. import _checks, _fork
+from .._checks import ends_traceback, ends_tracebacks
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.current import current_task
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 
+@ends_tracebacks()
 class Service:
     """Handles tasks of declared classes. From any thread.
 
@@ -148,6 +150,7 @@ class Service:
                 raise unknown_option(option, (*OPTIONS, "tt"), "handler")
         codec_for(task_class)           # raises here, and not when the first request arrives
 
+        @ends_traceback
         def register(function: Callable[[T], R]) -> Callable[[T], R]:
             self._register(Handler(self, task_class, function, tt, TaskOptions(**options)))
             return function

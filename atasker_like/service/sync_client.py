@@ -9,14 +9,14 @@ import threading
 import weakref
 from concurrent.futures import CancelledError
 
-from .._checks import in_seconds
+from .._checks import ends_tracebacks, in_seconds
 from .._generics import Generic, T_co
 from ..engine.blocking import block, deadline_of, remaining
 from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
-from .client import Client
+from .client import Client, request_of
 from .client_connection import TaskFuture
 from .framing import keep_inherited
 from .task import Task
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncClient", "SyncTaskFuture"]
 
 
+@ends_tracebacks()
 class SyncTaskFuture(Generic[T_co]):
     """The future result of a task, as :meth:`SyncClient.request` returns it.
 
@@ -181,6 +182,7 @@ class _SupervisorHook(ManagedWorker):
         return f"<SyncClient of {self.client.place}>"
 
 
+@ends_tracebacks()
 class SyncClient:
     """Sends tasks to a service and blocks.
 
@@ -245,8 +247,7 @@ class SyncClient:
         :raises WaitTimeoutError: (a TimeoutError) the service did not accept the task in time; it
             may accept it later.
         """
-        request = self._client.request(target, task, check=check, priority=priority)
-        return self._run(self._wrap(request), timeout)
+        return self._run(self._request(*request_of(target, task, priority), check), timeout)
 
     if TYPE_CHECKING:
         @overload
@@ -272,8 +273,7 @@ class SyncClient:
         :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the task did not end in time; it goes on.
         """
-        return self._run(self._client.execute(target, task, check=check, priority=priority),
-                         timeout)
+        return self._run(self._client._execute(*request_of(target, task, priority), check), timeout)
 
     if TYPE_CHECKING:
         @overload
@@ -315,8 +315,7 @@ class SyncClient:
         metadata = {} if priority is None else {"priority": priority}
         if wait:
             return self._run(self._client._execute(target, name, payload, metadata, check), timeout)
-        request = self._client._request(target, name, payload, metadata, check)
-        return self._run(self._wrap(request), timeout)
+        return self._run(self._request(target, name, payload, metadata, check), timeout)
 
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
@@ -337,8 +336,8 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _wrap(self, request: Coroutine[Any, Any, TaskFuture[Any]]) -> SyncTaskFuture[Any]:
-        future = SyncTaskFuture(await request)
+    async def _request(self, *arguments: Any) -> SyncTaskFuture[Any]:
+        future = SyncTaskFuture(await self._client._request(*arguments))
         self._hook.futures.add(future)
         return future
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .._checks import ends_traceback
 from .._inspect import shown
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidFieldError, TaskExecutionError
@@ -132,6 +133,7 @@ class Task:
                                     "too deep, or contain themselves") from None
 
     @classmethod
+    @ends_traceback
     def from_payload(cls: Type[T], payload: Any) -> T:
         """Return a task with the fields of JSON data.
 

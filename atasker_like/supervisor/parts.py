@@ -17,6 +17,7 @@ leads to the supervisor: see ``ownership.py``.
 """
 from __future__ import annotations
 
+from .._checks import a_kind
 from .._log import log
 from ..engine.task import Task
 from ..errors import InvalidTypeError, SupervisorError, TaskNotFoundError
@@ -114,16 +115,18 @@ class Parts:
         self.schedulers.reset_after_fork()
 
 
-def live_task(supervisor: Supervisor, task: Task[Any] | None, task_id: str | None) -> Task[Any]:
+def live_task(supervisor: Supervisor, task: Task[Any] | str | None,
+              task_id: str | None = None) -> Task[Any]:
     """Return the task, or the one that has the id.
 
     :raises InvalidTypeError: it is no task.
     :raises TaskNotFoundError: no live task has the id.
     """
-    if task is not None:
-        if not isinstance(task, Task):
-            raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
+    if isinstance(task, Task):
         return task
+    if task is not None and not isinstance(task, str):
+        raise InvalidTypeError(f"task takes a Task, not {a_kind(task)}")
+    task_id = task or task_id
     found: Task[Any] | None = None if task_id is None else supervisor.get_task(task_id)
     if found is None:
         raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "

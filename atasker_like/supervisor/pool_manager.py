@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import _checks, _modes
-from .._checks import seconds_or_none
+from .._checks import a_kind, seconds_or_none
 from .._inspect import has_method, shown
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
@@ -179,6 +179,8 @@ class PoolManager:
 
     def find(self, task_id: str) -> Task[Any] | None:
         """Return the live task with an id, or None."""
+        if not isinstance(task_id, str):
+            raise InvalidTypeError(f"the id of a task is a string, not {a_kind(task_id)}")
         for pool in self.by_kind.values():
             task = pool.find(task_id)
             if task is not None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 
 from .. import _checks, _modes
-from .._checks import seconds_or_none
+from .._checks import a_kind, seconds_or_none
+from .._inspect import has_method
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .interpreter_exit import arm, follow_threads
 from .pool_manager import SIZES, checked_limits, checked_sizes, total_slots, with_min_size
@@ -162,6 +163,9 @@ class ProcessPools:
         if maxtasksperchild is not None:
             maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
+            if not has_method(context, "get_start_method"):
+                raise InvalidTypeError("context takes a multiprocessing context or the name of a "
+                                       f"start method, not {a_kind(context)}")
             context = context.get_start_method()
         self._own_pool().configure(initializer, initargs, maxtasksperchild)
         self.configure({"pool_size": processes}, start_method=context, serializer=serializer)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from itertools import count
 
+from .._checks import cut_frames, ends_tracebacks
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorStoppedError
+from ..errors import InvalidTypeError, SupervisorError, SupervisorStoppedError
 from .interpreter_exit import follow_threads, supervisors
 from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
@@ -48,6 +49,7 @@ __all__ = ["TaskSupervisor"]
 _numbers = count(1)
 
 
+@ends_tracebacks("put_task", "make_spec", "pool_for")
 class TaskSupervisor(NoExecutor):
     """Admits, orders, starts, watches and finishes tasks.
 
@@ -358,8 +360,12 @@ class TaskSupervisor(NoExecutor):
         :param _send_task_id: False passes no ``_task_id``; accepted for old subclasses.
         :raises SupervisorStoppedError: the supervisor has been stopped; the function never runs.
         """
-        return self._supervisor_parts.specs.put(target, args, kwargs, callback, priority, delay, tt,
-                                                task_id, worker, _send_task_id)
+        try:
+            return self._supervisor_parts.specs.put(target, args, kwargs, callback, priority, delay,
+                                                    tt, task_id, worker, _send_task_id)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def make_spec(self, target: Any, tt: TaskType | None, options: TaskOptions,
                   callback: Callable[[Any], Any] | None = None, loop: Any = None,
@@ -421,9 +427,7 @@ class TaskSupervisor(NoExecutor):
 
         :param task: the task or its id.
         """
-        if isinstance(task, str):
-            return live_task(self, None, task).mark_started()
-        return live_task(self, task, None).mark_started()
+        return live_task(self, task).mark_started()
 
     def get_task(self, task_id: str) -> Task[Any] | None:
         """Return the live task with an id; None for one that has ended or never was.
@@ -502,11 +506,7 @@ class TaskSupervisor(NoExecutor):
 
         file = sys.stderr if file is None else file
         if file is not None:
-            parts = self._supervisor_parts
-            own, external = ((None, None) if parts.pools.processes is None else
-                             (parts.processes.own, parts.processes.external))
-            file.write(stacks_text(self.id, parts.pools.threads, parts.pools.coroutines, own,
-                                   external))
+            file.write(stacks_text(self.id, self._supervisor_parts))
             file.flush()
 
     def dump_on_signal(self, signum: int | None = None, file: Any = None) -> None:

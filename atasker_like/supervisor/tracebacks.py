@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
     from ..pools.threads import ThreadPool
+    from .parts import Parts
 
 __all__ = ["stacks_text", "without_pool_frames"]
 
@@ -23,14 +24,14 @@ __all__ = ["stacks_text", "without_pool_frames"]
 _CHILD = 'process/child.py"'
 
 
-def stacks_text(supervisor_id: str, threads: ThreadPool, coroutines: Pool,
-                processes: ProcessPool | None, external: ExternalPool | None) -> str:
+def stacks_text(supervisor_id: str, supervised: Parts) -> str:
     """Return the stacks of all running tasks, as text. A signal handler may call it, too."""
-    parts = _of_threads(threads) + _of_coroutines(coroutines)
-    if processes is not None:
-        parts += _of_processes(processes)
-    if external is not None:
-        parts += _of_executor(external)
+    pools, processes = supervised.pools, supervised.processes
+    parts = _of_threads(pools.threads) + _of_coroutines(pools.coroutines)
+    if pools.processes is not None and processes.own is not None:
+        parts += _of_processes(processes.own)
+    if pools.processes is not None and processes.external is not None:
+        parts += _of_executor(processes.external)
     count = len(parts)
     tasks = "task" if count == 1 else "tasks"
     return f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts)

@@ -280,6 +280,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
+    @ends_traceback
     def set_name(self, name: str | None) -> None:
         """Set the name to ``_background_worker_`` and this one, or random digits.
 
@@ -292,6 +293,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
             raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
         self.name: str = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
 
+    @ends_traceback
     def start(self, *args: Any, **kwargs: Any) -> bool:
         """Start the worker. The arguments go to each run of its function.
 
@@ -345,6 +347,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.after_start()
         return True
 
+    @ends_traceback
     def stop(self, wait: bool | Seconds = True) -> bool:
         """Stop the worker: the current run ends, and no run follows.
 
@@ -373,6 +376,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
                 session.cancel()
         return stopped
 
+    @ends_traceback
     def restart(self, *args: Any, wait: bool | Seconds = True, **kwargs: Any) -> bool:
         """:meth:`stop`, then :meth:`start` with these arguments.
 
@@ -399,6 +403,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         session = self._worker_session
         return session is not None and session.done
 
+    @ends_traceback
     def wait_until_stop(self, timeout: Seconds | None = None) -> bool:
         """Block until the worker has been stopped and its last run has ended.
 
@@ -419,6 +424,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
                                       "wait")
         return session.wait(deadline)
 
+    @ends_traceback
     def join(self, timeout: Seconds | None = None) -> bool:
         """Block until the worker has nothing left to do. It is not stopped by that.
 

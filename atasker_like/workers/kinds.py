@@ -222,6 +222,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                                        "start() first")
         return self._worker_queue
 
+    @ends_traceback
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`.
 
@@ -480,6 +481,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
         session.request_step()
         return True
 
+    @ends_traceback
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`.
 

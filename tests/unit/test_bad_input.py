@@ -195,7 +195,7 @@ def test_a_lambda_in_the_process_pool(supervisor):
 
 
 def test_map_of_what_cannot_be_iterated():
-    with pytest.raises(TypeError, match="not iterable"):
+    with pytest.raises(TypeError, match="map takes an iterable of items, not an int"):
         background_task(add).map(5)
 
 
