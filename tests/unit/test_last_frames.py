@@ -44,6 +44,8 @@ def made():
     handle, group = queue.submit(abs, -1), queue.group([(abs, -1)])
     queue.run()
     laboratory = service.Service("lab", supervisor=supervisor)
+    supervisor.create_mp_pool(1)
+    processes = supervisor.mp_pool
     yield SimpleNamespace(
         supervisor=supervisor, queue=queue, handle=handle, group=group, service=laboratory,
         task=handle.task, loop=supervisor.create_aloop("own"),
@@ -52,7 +54,7 @@ def made():
         worker=background_worker(function, interval=1000, supervisor=supervisor),
         client=service.SyncClient(laboratory, supervisor=supervisor),
         async_queue=AsyncQueue(supervisor=supervisor),
-        executor=ThreadExecutor(1, supervisor=supervisor))
+        executor=ThreadExecutor(1, supervisor=supervisor), processes=processes)
     supervisor.stop()
 
 
@@ -134,6 +136,12 @@ CALLS = {
     "MemoryBackend": [lambda m: MemoryBackend(ttl="soon")],
     "ProcessExecutor": [lambda m: ProcessExecutor(0), lambda m: ProcessExecutor(1, mp_context=3)],
     "ProcessQueue": [lambda m: ProcessQueue(fail_policy="fail_frist")],
+    "ProcessPoolView.apply": [lambda m: m.processes.apply(3)],
+    "ProcessPoolView.apply_async": [lambda m: m.processes.apply_async(3)],
+    "ProcessPoolView.map": [lambda m: m.processes.map(3, [1])],
+    "ProcessPoolView.map_async": [lambda m: m.processes.map_async(3, [1])],
+    "ProcessPoolView.starmap": [lambda m: m.processes.starmap(3, [(1,)])],
+    "ProcessPoolView.starmap_async": [lambda m: m.processes.starmap_async(3, [(1,)])],
     "QueueTask": [lambda m: m.bound(1, name="bob"), lambda m: m.bound(1, priority="high")],
     "QueueTask.asubmit": [lambda m: m.bound.asubmit(1, priority="high")],
     "QueueTask.group": [lambda m: m.bound.group(3)],
@@ -160,9 +168,7 @@ CALLS = {
     "TaskOptions.replace": [lambda m: TaskOptions().replace(priority="high")],
     "TaskSupervisor": [lambda m: TaskSupervisor(pool_size=-1),
                        lambda m: setattr(m.supervisor, "mp_pool", 3),
-                       lambda m: setattr(m.supervisor, "default_aloop", "none"),
-                       lambda m: m.supervisor.thread_pool.submit(3),
-                       lambda m: m.supervisor.thread_pool.map(3, [1])],
+                       lambda m: setattr(m.supervisor, "default_aloop", "none")],
     "TaskSupervisor.create_aloop": [lambda m: m.supervisor.create_aloop(3)],
     "TaskSupervisor.create_async_job": [lambda m: m.supervisor.create_async_job("none")],
     "TaskSupervisor.create_async_job_scheduler": [
@@ -196,6 +202,8 @@ CALLS = {
                            lambda m: m.executor.map(3, [1])],
     "ThreadExecutor.submit": [lambda m: m.executor.submit(3),
                               lambda m: m.executor.submit(generator)],
+    "ThreadPoolView.map": [lambda m: m.supervisor.thread_pool.map(3, [1])],
+    "ThreadPoolView.submit": [lambda m: m.supervisor.thread_pool.submit(3)],
     "ThreadQueue": [lambda m: ThreadQueue(worker=2), lambda m: ThreadQueue(workers=0)],
     "ThreadQueue.group": [
         lambda m: m.queue.group(3), lambda m: m.queue.group(function, [1], retris=1),
@@ -268,7 +276,8 @@ REFUSE_NOTHING = {
     "BackgroundQueueWorker.after_queue_get", "BackgroundQueueWorker.put",
     "BackgroundQueueWorker.put_threadsafe", "BackgroundWorker.process_result",
     "BackgroundWorker.run", "Checkpoint.page", "LocalProxy.clear", "LocalProxy.get",
-    "LocalProxy.has", "MemoryBackend.delete", "MemoryBackend.read", "MemoryBackend.write",
+    "LocalProxy.has", "ProcessPoolView.imap", "ProcessPoolView.imap_unordered",
+    "ThreadPoolView.shutdown", "MemoryBackend.delete", "MemoryBackend.read", "MemoryBackend.write",
     "RunSummary", "RunSummary.display", "RunSummary.raise_for_errors", "SQLiteBackend.delete",
     "SQLiteBackend.read", "SQLiteBackend.write", "Task.report_progress",
     "TaskOptions.retry_pause", "TaskOptions.wants_retry", "TaskResult",
@@ -288,8 +297,9 @@ INTERNAL = {"TaskSupervisor.make_spec", "TaskSupervisor.pool_for", *(
     f"Lane.{name}" for name in dir(Lane) if name != "configure")}
 
 #: Classes that other functions make.
-MADE = {"ALoop", "AsyncJobScheduler", "StopReport", "SyncTaskGroup", "SyncTaskHandle", "TaskGroup",
-        "TaskHandle", "WorkerStats"}
+MADE = {"ALoop", "AsyncJobScheduler", "Info", "PoolStats", "ProcessPoolView", "Stats", "StopReport",
+        "SyncTaskGroup", "SyncTaskHandle", "TaskGroup", "TaskHandle", "ThreadPoolView",
+        "WorkerStats"}
 
 
 def public_functions():
