@@ -6,6 +6,7 @@ from collections import deque
 from functools import partial
 from operator import attrgetter
 from queue import Empty
+from types import SimpleNamespace
 
 from .. import _checks, _modes
 from .._atomics import RLock
@@ -562,7 +563,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
         if options.get("i") not in (None, True, False) and not _modes.legacy:
             raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as "
                                    "interval= or delay=")
-        self._worker_times: _Times = _Times(1, None)
+        self._worker_times: SimpleNamespace = SimpleNamespace(delay=1, delay_before=None)
         self.keep_interval: bool = False
         self._worker_set_times(options.get("interval"),
                                options.get("delay", options.get("delay_after")),
@@ -602,7 +603,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
 
     def _worker_set_time(self, name: str, value: Any) -> None:
         # a subclass may assign a delay before it calls __init__(), which replaces it
-        times = self.__dict__.setdefault("_worker_times", _Times(1, None))
+        times = self.__dict__.setdefault(
+            "_worker_times", SimpleNamespace(delay=1, delay_before=None))
         setattr(times, name, _seconds(name, value))
 
     def _worker_set_times(self, interval: Any, delay: Any, before: Any) -> None:
@@ -634,16 +636,6 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
 
     def _worker_note_missed(self, ticks: int) -> None:
         self._worker_missed += ticks
-
-
-class _Times:
-    """The values of ``delay`` and ``delay_before`` of an interval worker."""
-
-    __slots__ = ("delay", "delay_before")
-
-    def __init__(self, delay: float | None, before: float | None) -> None:
-        self.delay = delay
-        self.delay_before = before
 
 
 def _seconds(name: str, value: Any) -> float | None:
@@ -730,10 +722,9 @@ def background_worker(f: Any = None, **options: Any) -> Any:
 
     kind: type[BackgroundWorker]
     chosen = next((option for option in _CHOOSING if _is_given(options.get(option))), None)
+    kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     if chosen is not None:
         kind = _CHOOSING[chosen]
-    else:
-        kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
     worker = kind(name=name, **_options_for(kind, chosen, options))
     worker._worker_set_function(f)
