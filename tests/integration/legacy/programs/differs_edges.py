@@ -1,4 +1,5 @@
 """Differences that the documentation names: of names, waits and attributes at the edge."""
+import asyncio
 import logging
 import threading
 
@@ -60,6 +61,17 @@ fact('attributes of get_info() that there is nothing for',
      hasattr(task_supervisor.get_info(), 'mp_pool_size'))
 fact('names of pool threads',
      wait_completed(background_task(lambda: threading.current_thread().name)()).split('_')[2])
+single = TaskSupervisor(supervisor_id='single')
+single.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+single.start()
+worker = background_worker(lambda **kwargs: False, supervisor=single)
+worker.start()
+until(lambda: not worker.is_active())
+fact('the slot of a plain worker whose function returned False',
+     background_task(abs, supervisor=single)(-1).completed.wait(1))
+own_loop = single.create_aloop('own')
+own_loop.background_task(asyncio.sleep(0.3)).started.wait(5)
+fact('stop_aloop() while coroutines run', returns(lambda: single.stop_aloop('own'), 3))
 full = TaskSupervisor(supervisor_id='full')
 full.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
 full.start()
