@@ -72,7 +72,7 @@ class Failure:
     def describe(self) -> None:
         """Add notes to an ended task's error: its map item, and what to do. (no lock)"""
         item = self.item
-        if not hasattr(self.error, "add_note"):
+        if not hasattr(BaseException, "add_note"):      # the error's own attributes may raise
             return
         called = f"{self.name} ({short_id(self.id)})"
         if self.index is not None:

@@ -51,6 +51,13 @@ class Nothing(Exception):
     __iter__ = _refuse
 
 
+class NoAttributes(Exception):
+    """A question for an attribute that it lacks raises KeyError, as that of some HTTPErrors does."""
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
 class Empty(Exception):
     """Counts as false."""
 
@@ -66,7 +73,8 @@ def local_class():
 
 
 KINDS = {kind.__name__: kind
-         for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, Empty)}
+         for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, NoAttributes,
+                      Empty)}
 
 
 def fail(name):
