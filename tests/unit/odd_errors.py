@@ -52,7 +52,7 @@ class Nothing(Exception):
 
 
 class NoAttributes(Exception):
-    """A question for an attribute that it lacks raises KeyError, as that of some HTTPErrors does."""
+    """A question for an attribute that it lacks raises KeyError, as some HTTPErrors do."""
 
     def __getattr__(self, name):
         raise KeyError(name)
