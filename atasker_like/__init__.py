@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
+    from .pools.process.buffers import shared
     from .pools.views import ProcessPoolView, ThreadPoolView
     from .queues.async_queue import AsyncQueue
     from .queues.bound import QueueTask
@@ -74,6 +75,7 @@ _HOMES = {
                "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError",
                "TaskRetryError"),
     "options": ("TaskOptions",),
+    "pools.process.buffers": ("shared",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
     "_log": ("set_debug",),
@@ -125,7 +127,7 @@ __all__ = [
     "WaitDeadlockError", "WaitTimeoutError", "WorkerStats", "amap", "as_completed",
     "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply",
     "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "report_progress", "run",
-    "set_debug", "task_supervisor", "tmap", "wait_completed",
+    "set_debug", "shared", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

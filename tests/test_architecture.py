@@ -73,9 +73,11 @@ LAYERS = [
         "pools.executor.adapters",
         "pools.process",
         "pools.process.log_relay",
-        "pools.process.child",
         "pools.process.descriptors",
+        "pools.process.buffers",
+        "pools.process.child",
         "pools.process.pool_process",
+        "pools.process.transfers",
         "pools.process.deferred_writer",
         "pools.executor.remote_call",
         "pools.process.io_thread",
@@ -190,7 +192,9 @@ DOORS = {"__init__", "__main__"}
 #: Imports only of these, so that a pool process starts fast.
 ONLY = {"pools.process.child": {"constants", "errors", "options", "_ids", "_inspect", "_retry",
                                 "pools.process",
-                                "pools.process.log_relay"},
+                                "pools.process.log_relay",
+                                "pools.process.buffers"},       # with the first buffer
+        "pools.process.buffers": {"_fork", "_inspect", "errors", "pools.process.descriptors"},
         "pools.process.log_relay": set()}
 
 #: Imports for type checkers that close a circle. To break one, a protocol in the lower file says

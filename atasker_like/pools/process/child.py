@@ -10,6 +10,7 @@ the stacks of its threads to a fifth pipe when it gets a signal::
     parent ──── tickets ────────────> child      one a task: the number of its frame, 4 bytes
     parent <─── results ───────────── child      RESULT header, payload; one write each
     parent <─── stacks ────────────── child      text that faulthandler writes at any moment
+    parent <─── descriptors ────────> child      of memory with large buffers, over a socket
 
 A ticket is the right to run one task. The child takes a ticket, then starts the next task of the
 frame that the ticket names. The parent reads tickets back from the same pipe to revoke tasks: the
@@ -41,6 +42,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any, Callable, Iterable, Sequence, Tuple
+
+    from .buffers import Incoming, Memory, Position
 
     #: Number, pickled function, pickled arguments or None. Only tasks that need them have more
     #: fields: the sizes of the buffers if the arguments follow the entries, the id if the caller
@@ -164,10 +167,24 @@ class PipeReader:
             self.read(min(PIPE_SIZE, len(self._first) + self._left))
 
 
-def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
-    """Read buffers of the given sizes and a pickle that refers to them; return its value."""
-    buffers = []
+def load_parts(reader: PipeReader, sizes: Sequence[Position],
+               take: Callable[[], list[Memory]]) -> Any:
+    """Read buffers and a pickle that refers to them; return its value.
+
+    :param sizes: the size of each buffer, or its position in shared memory.
+    :param take: returns the shared memories.
+    """
+    buffers: list[Any] = []
+    memories: list[Memory] | None = None
     for size in sizes:
+        if isinstance(size, tuple):
+            from .buffers import mapped
+
+            if memories is None:
+                memories = take()
+            index, offset, length = size
+            buffers.append(memoryview(mapped(memories[index].fd, length, offset)))
+            continue
         buffer = bytearray(size)
         reader.readinto(buffer)
         buffers.append(buffer)
@@ -267,10 +284,14 @@ server: _Server | None = None
 class _Server:
     """The loop of a pool process."""
 
-    def __init__(self, task_fd: int, ticket_fd: int, result_fd: int, prefix: str) -> None:
+    def __init__(self, task_fd: int, ticket_fd: int, result_fd: int, socket_fd: int,
+                 prefix: str) -> None:
         self._task_fd = task_fd
         self._ticket_fd = ticket_fd
         self._result_fd = result_fd
+        self._socket_fd = socket_fd
+        self._frame = 0                     # the number of the last frame with a pickle of its own
+        self._incoming: Incoming | None = None
         self._prefix = prefix
         self._functions: dict[bytes, Callable[..., Any]] = {}
         # Any thread may send progress and log records; so may finalizers and signal handlers while
@@ -296,12 +317,17 @@ class _Server:
                 entries: list[Entry] = marshal.loads(self._read(length))
             except EOFError:
                 return
-            reader = PipeReader(self._task_fd, raw_length) if raw_length else None
+            reader = None
+            if raw_length:
+                reader = PipeReader(self._task_fd, raw_length)
+                self._frame = frame
             for entry in entries:
                 ticket = self._take_ticket()
                 if ticket != frame:
                     # The rest of this frame was revoked. The ticket, if any, is for a later frame.
                     self._held = ticket
+                    if reader is not None and any(type(size) is tuple for size in entry[3]):
+                        self._receiver().skip(frame)
                     break
                 self._run(entry, reader)
             del entries
@@ -310,6 +336,16 @@ class _Server:
                     reader.skip()
                 except EOFError:
                     return
+
+    def _receiver(self) -> Incoming:
+        if self._incoming is None:
+            from .buffers import Incoming
+
+            self._incoming = Incoming(self._socket_fd)
+        return self._incoming
+
+    def _take(self) -> list[Memory]:
+        return self._receiver().take(self._frame)
 
     def _take_ticket(self) -> int | None:
         if self._held is not None:
@@ -355,7 +391,7 @@ class _Server:
             args: tuple[Any, ...] = ()
             kwargs: dict[str, Any] | None = None
             if reader is not None:
-                args, kwargs = load_parts(reader, entry[3])
+                args, kwargs = load_parts(reader, entry[3], self._take)
             elif payload:
                 args, kwargs = pickle.loads(payload)
             self._running = (number, task_id, function, abs(attempt), name, retries)
@@ -431,9 +467,16 @@ class _Server:
 
     def _send_buffers(self, number: int, parts: list[Any], raws: list[memoryview],
                       seconds: float) -> None:
-        sizes = marshal.dumps([raw.nbytes for raw in raws])
-        self._send_parts(number, BUFFERS,
-                         [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
+        from .buffers import lay_out, send
+
+        positions, inline, outgoing = lay_out(raws)
+        sizes = marshal.dumps(positions)
+        memories = [] if outgoing is None else outgoing.memories()
+        with self._lock:
+            if memories:        # first: they are there when the parent reads the result
+                send(self._socket_fd, number & 0xFFFFFFFF, memories)
+            self._send_parts(number, BUFFERS,
+                             [TICKET.pack(len(sizes)) + sizes, *inline, *parts], seconds)
 
     def _write(self, data: bytes | memoryview) -> None:
         written = os.write(self._result_fd, data)
@@ -458,7 +501,10 @@ def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
     if trace is not None and stage == "run":
         trace = trace.tb_next           # without the frame of this module
     cause = ""
-    if stage == "result":
+    if isinstance(error, TaskPicklingError) and stage in ("arguments", "result"):
+        cause = (f"task {called} ran, but its result cannot be sent: {error}" if called
+                 else f"the arguments of the task cannot be sent to the pool process: {error}")
+    elif stage == "result":
         cause = (f"task {called} ran, but its result cannot be pickled: {_text(error)}; return "
                  "plain data, such as a list of what a generator yields or a file contains")
     elif stage == "arguments":
@@ -573,7 +619,8 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
          initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
     """Run a pool process.
 
-    :param pipes: the pipes of tasks, tickets, results, the parent's life, and stacks.
+    :param pipes: the pipes of tasks, tickets, results, the parent's life, and stacks; and the
+        socket for large buffers.
     :param prefix: the prefix of the ids of tasks.
     :param wanted_logs: the levels of the records that the parent's loggers accept.
     :param initializer: called with ``initargs`` before the first task, unless None.
@@ -585,10 +632,10 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
         # A program that a task starts must not keep them open: the parent would not see the end of
         # this process.
         os.set_inheritable(pipe.fileno(), False)
-    task, ticket, result, alive, stacks = pipes
+    task, ticket, result, alive, stacks, buffers = pipes
     _end_with_parent(alive.fileno())
     _show_stacks_to(stacks.fileno())
-    server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
+    server = _Server(task.fileno(), ticket.fileno(), result.fileno(), buffers.fileno(), prefix)
     relay.install(wanted_logs, server.log)
     if hasattr(os, "register_at_fork"):
         # A process that a task forks must neither keep the pipes open nor send for the task.

@@ -157,8 +157,11 @@ class Dispatcher(Composer):
                                  * (1 if spec.pickled_target else -1)),
                                 spec.options.name, spec.options.retries))
             if large:
+                if packed[2] is not None:       # first: an interrupt may come after the frame
+                    process.transfers.append((process.frame + 1 & 0xFFFFFFFF, task, packed[2]))
                 self._send_frame(process, entries, packed[1])
                 entries = []
+                self._transfer(process)
         if entries:
             self._send_frame(process, entries, ())
         process.inconsistent = False
@@ -181,6 +184,11 @@ class Dispatcher(Composer):
             return
         raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
         self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
+
+    def _transfer(self, process: PoolProcess) -> None:
+        """Have the large buffers of tasks sent to a process."""
+        if process.transfers and self._io_thread is not None:
+            self._io_thread.transfer(process)
 
     def _write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""
@@ -289,6 +297,7 @@ class Dispatcher(Composer):
             self._idle.remove(process)
         process.outbox.clear()
         close_pipe(process.pipes[0])
+        self._transfer(process)
 
     def _revoke_less_urgent(self, priority: int) -> None:
         """Revoke prefetched tasks so that a task of this priority need not wait behind them."""
@@ -353,6 +362,8 @@ class Dispatcher(Composer):
     def _close_pipes(self, process: PoolProcess) -> None:
         process.closed = True
         process.outbox.clear()
+        process.transfers.clear()
+        process.socket_fd = -1
         for pipe in process.pipes:
             close_pipe(pipe)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
         def on_readable(self, process: PoolProcess) -> None: ...
         def on_writable(self, process: PoolProcess) -> bool: ...
+        def on_transfer(self, process: PoolProcess) -> None: ...
         def io_thread_failed(self, io_thread: IOThread, error: BaseException) -> None: ...
 
 __all__ = ["CLOSED", "IOThread"]
@@ -82,6 +83,10 @@ class IOThread:
     def flush(self, process: PoolProcess) -> None:
         """Call ``writable`` of the pool while the task pipe has room. Any thread may call it."""
         self._ask(process.task_fd, select.POLLOUT, process)
+
+    def transfer(self, process: PoolProcess) -> None:
+        """Call ``on_transfer`` of the pool. Any thread may call it."""
+        self._ask(-1, 0, process)
 
     def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
         self._requests.append((fd, event, process))
@@ -165,6 +170,9 @@ class IOThread:
         stopping = self._stopping
         while self._requests:
             fd, event, process = self._requests.popleft()
+            if fd < 0:
+                self._pool.on_transfer(process)
+                continue
             # A task pipe may have been closed since the request.
             if fd == process.result_fd or not process.closed:
                 self._watched[fd] = process

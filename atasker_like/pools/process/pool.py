@@ -88,6 +88,14 @@ _NOTHING: Deferred = []     # shared: never add to it
 _CHANGE = 0.25      # the weight of the newest run in the expected run time of a function
 
 
+def _lay_out(raws: list[memoryview]) -> tuple[Any, list[memoryview], Any]:
+    if not raws:
+        return (), [], None
+    from .buffers import lay_out
+
+    return lay_out(raws)
+
+
 class ProcessPool(Upkeep):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
@@ -243,8 +251,9 @@ class ProcessPool(Upkeep):
             if not raws and len(parts) == 1 and len(parts[0]) < LARGE:
                 task._context = parts[0]
             else:
-                # These follow the entry in the frame: the buffers, then the pickle.
-                task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
+                # These follow the entry in the frame: small buffers, then the pickle.
+                positions, inline, outgoing = _lay_out(raws)
+                task._context = (positions, [*inline, *parts], outgoing)
             return None
         except (Exception, SystemExit) as raised:
             advice = ("define it at the top level of a module, where the process can import it"
@@ -380,7 +389,7 @@ class ProcessPool(Upkeep):
                         position = end
                     break
                 position = start + length
-                results.append(decode(number, kind, seconds, data[start:position]))
+                results.append(decode(number, kind, seconds, data[start:position], process))
             else:
                 position = start
                 results.append((number, kind, seconds, None))
@@ -398,13 +407,20 @@ class ProcessPool(Upkeep):
                     io_thread: IOThread) -> None:
         number, kind, seconds, reader = large
         try:
-            result = decode_large(number, kind, seconds, reader)
+            result = decode_large(number, kind, seconds, reader, process)
             reader.skip()
             self._on_results([result], process)
         except (EOFError, OSError):
             pass        # the process died: the I/O thread reports that after add()
         finally:
             io_thread.add(process)
+
+    def on_transfer(self, process: PoolProcess) -> None:
+        """Have a pool thread send the large buffers of tasks to a process."""
+        from . import transfers
+
+        if transfers.claim(self, process):
+            self._spawn(lambda: transfers.send_all(self, process))
 
     def _on_results(self, results: list[Result], process: PoolProcess) -> None:
         """Finish the tasks of some results, feed the process, and wake the waiters."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...engine.lanes import Lane
     from ...engine.task import Task
     from ...engine.timer import TimerEntry
+    from .buffers import Incoming, Memory, Outgoing
     from .descriptors import Identity
 
 __all__ = ["ALIVE", "RESULTS", "TICKETS", "PoolProcess", "kill"]
@@ -29,7 +30,8 @@ class PoolProcess:
                  "inflight", "frame", "lowest_priority", "revoked", "ready", "termination",
                  "tasks_left", "retiring", "outbox", "partial", "started_at", "error", "closed",
                  "stacks_fd", "memory_checked_at", "ready_timer", "inconsistent", "revoking",
-                 "draining", "lanes", "server", "files", "unsent")
+                 "draining", "lanes", "server", "files", "unsent", "socket_fd",
+                 "transfers", "transferring", "_incoming")
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
                  server: int | None, files: list[tuple[int, Identity | None]]) -> None:
@@ -45,6 +47,11 @@ class PoolProcess:
         self.ticket_out: int = fds[2]
         self.result_fd: int = fds[3]
         self.stacks_fd: int = fds[5]
+        self.socket_fd: int = fds[6]
+        # Large buffers that are not sent yet: the frame, the task, its buffers.
+        self.transfers: deque[tuple[int, Task[Any], Outgoing]] = deque()
+        self.transferring: bool = False     # a pool thread sends them
+        self._incoming: Incoming | None = None      # only the thread that reads results uses it
         self.inflight: deque[Task[Any]] = deque()
         self.frame: int = 0
         self.lowest_priority: int = -1                # the least urgent priority in flight
@@ -70,6 +77,14 @@ class PoolProcess:
         self.revoking: list[Task[Any]] = []   # tasks that are being revoked
         self.unsent: int = 0                # so many of the last tasks in flight were never sent
         self.draining: bool = False          # it runs the tasks it received, then it exits
+
+    def take(self, number: int) -> list[Memory]:
+        """Return the memories with the large buffers of a result that has arrived."""
+        if self._incoming is None:
+            from .buffers import Incoming
+
+            self._incoming = Incoming(self.socket_fd)
+        return self._incoming.take(number & 0xFFFFFFFF, wait=False)
 
 
 def kill(process: Any) -> None:

@@ -19,7 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Tuple
 
+    from .buffers import Memory
     from .exit_status import ExitStatus
+    from .pool_process import PoolProcess
 
     #: The number of the task, the kind, the run time in seconds, and the value, the error, or
     #: another object that belongs to the kind.
@@ -28,11 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["process_died_error", "decode", "decode_large", "wait_readable"]
 
 
-def _loads(kind: int, reader: PipeReader) -> Any:
+def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | None) -> Any:
+    def take() -> list[Memory]:
+        assert process is not None
+        return process.take(number)
+
     sizes = ()
     if kind == BUFFERS:
         sizes = marshal.loads(reader.read(TICKET.unpack(reader.read(TICKET.size))[0]))
-    return child.load_parts(reader, sizes)
+    return child.load_parts(reader, sizes, take)
 
 
 def wait_readable(fd: int) -> None:
@@ -51,28 +57,33 @@ def _not_rebuilt(raised: BaseException) -> BaseException:
     return error
 
 
-def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> Result:
+def decode_large(number: int, kind: int, seconds: float, reader: PipeReader,
+                 process: PoolProcess) -> Result:
     """Decode a result that is still in the pipe, like :func:`decode`.
 
     :raises EOFError: the process died before it had written all of it.
     """
     if kind != VALUE and kind != BUFFERS:
-        return decode(number, kind, seconds, reader.rest())
+        return decode(number, kind, seconds, reader.rest(), process)
     try:
-        return number, kind, seconds, _loads(kind, reader)
+        return number, kind, seconds, _loads(number, kind, reader, process)
     except BaseException as raised:
         if reader.torn:
             raise EOFError from raised
         return number, ERROR, seconds, _not_rebuilt(raised)
 
 
-def decode(number: int, kind: int, seconds: float, payload: Any) -> Result:
-    """Decode a payload. That may run user code. (no lock)"""
+def decode(number: int, kind: int, seconds: float, payload: Any,
+           process: PoolProcess | None = None) -> Result:
+    """Decode a payload. That may run user code. (no lock)
+
+    :param process: the pool process that sent it, if one did.
+    """
     outcome: Any = None
     if kind == VALUE or kind == BUFFERS:
         try:
             outcome = (pickle.loads(payload) if kind == VALUE
-                       else _loads(kind, PipeReader(-1, len(payload), payload)))
+                       else _loads(number, kind, PipeReader(-1, len(payload), payload), process))
         except BaseException as raised:
             kind, outcome = ERROR, _not_rebuilt(raised)
     elif kind == ERROR or kind == NOT_READY:

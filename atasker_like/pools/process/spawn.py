@@ -93,8 +93,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     main_module()           # it restores __file__, which new processes need during the exit
     with _start_lock:       # a process forked now must not inherit the child's ends of another one
         try:
-            for kind in ("task", "ticket", "result", "alive", "stacks"):
-                reader, writer = context.Pipe(duplex=False)
+            for kind in ("task", "ticket", "result", "alive", "stacks", "buffers"):
+                reader, writer = context.Pipe(duplex=kind == "buffers")
                 remember_pipe(reader)
                 remember_pipe(writer)
                 if kind in ("result", "stacks"):
@@ -109,7 +109,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             for position, end in enumerate(ours):
                 if position != ALIVE:   # closed together with the files of the application
                     ours[position] = _move(end, keep=end in theirs)
-            task, ticket, result, alive, stacks = theirs
+            task, ticket, result = theirs[:3]
             os.set_blocking(ticket.fileno(), False)
             os.set_blocking(ours[0].fileno(), False)
             os.set_blocking(ours[3].fileno(), False)

@@ -52,9 +52,9 @@ _LENGTH = struct.Struct("<I")
 _REPLY = struct.Struct("<ii")
 _STATUS = struct.Struct("<i")
 
-#: The number of descriptors of a request: the child's ends of its five pipes, and the end on which
-#: the template reports the exit status.
-_ENDS = 6
+#: The number of descriptors of a request: the child's ends of its five pipes and its socket, and
+#: the end on which the template reports the exit status.
+_ENDS = 7
 
 #: Seconds within which the template must answer.
 PATIENCE = 10.0

@@ -1,0 +1,85 @@
+"""The process pool, parent's side: sending the large buffers of tasks to processes.
+
+::
+
+    dispatcher ──> transfers of a process ──> pool thread: copies buffers, sends descriptors
+
+The frame of a task goes to the process at once. If its arguments have large buffers, the process
+waits for their descriptors when it begins the task. A pool thread copies the buffers meanwhile, so
+that neither a lock nor the I/O thread is held up. There is one such thread a process at a time, so
+that descriptors arrive in the order of the frames.
+"""
+from __future__ import annotations
+
+from errno import EIO, EPIPE
+
+from ..._log import log
+from .buffers import TransferError, send
+from .pool_process import PoolProcess, kill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import RLock
+    from typing import Protocol
+
+    from .buffers import Memory
+
+    class SendingPool(Protocol):
+        """The pool, as this module uses it."""
+
+        name: str
+        lock: RLock
+
+__all__ = ["claim", "send_all"]
+
+
+def claim(pool: SendingPool, process: PoolProcess) -> bool:
+    """Return True if the caller must call :func:`send_all` in a pool thread. (no lock)"""
+    with pool.lock:
+        if process.transferring or not process.transfers:
+            return False
+        process.transferring = True
+        return True
+
+
+def send_all(pool: SendingPool, process: PoolProcess) -> None:
+    """Copy and send the buffers of all tasks that were sent to a process. (no lock)"""
+    try:
+        while True:
+            with pool.lock:
+                if not process.transfers:
+                    process.transferring = False
+                    return
+                frame, task, outgoing = process.transfers.popleft()
+                if task not in process.inflight:        # it was revoked
+                    continue
+            error, memories = 0, []
+            try:
+                memories = outgoing.memories()
+            except TransferError as failed:
+                error = failed.number
+            with pool.lock:
+                if task in process.inflight:
+                    _send(process, frame, memories, error)
+            del task, outgoing, memories
+    except BaseException:
+        log.exception("%s: large arguments cannot be sent to process %d; it is replaced", pool.name,
+                      process.pid)
+        kill(process.process)
+
+
+def _send(process: PoolProcess, frame: int, memories: list[Memory], error: int) -> None:
+    if process.socket_fd < 0:           # it has ended
+        return
+    try:
+        try:
+            send(process.socket_fd, frame, memories, error, wait=False)
+        except BlockingIOError:
+            raise
+        except OSError as failed:
+            if failed.errno == EPIPE:
+                raise
+            # Too many descriptors are under way, for example. The task fails with the reason.
+            send(process.socket_fd, frame, [], failed.errno or EIO, wait=False)
+    except (BrokenPipeError, ConnectionError):
+        pass                            # it is dead: the result pipe reports its end
