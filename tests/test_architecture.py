@@ -57,6 +57,7 @@ LAYERS = [
         "engine.run_queue",
         "engine.timer",
         "engine.timeouts",
+        "engine.lifecycle",
         "loops",
         "_watching",
         "waiting",

@@ -29,44 +29,38 @@ from .._log import log
 from .._threads import start_thread
 from ..constants import TaskType
 from ..engine.blocking import Latch
-from ..engine.callbacks import call_callbacks
 from ..engine.deferred import run_and_launch, run_deferred
+from ..engine.lifecycle import Lifecycle, retry_pause
 from ..engine.parking import ParkingLot
 from ..engine.registry import Registry
-from ..engine.reports import observers
-from ..engine.result import Failure
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
                            number_tasks)
-from ..engine.timeouts import Timeouts
-from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
-                      TaskTimeoutError)
-from .backpressure import Intake
+from ..errors import SupervisorError, TaskTimeoutError
+from .backpressure import Backpressure
+from .notifier import Notifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, List, Protocol, Sequence
+    from typing import Any, Callable, Iterable, List, Sequence
 
     from ..engine.deferred import Deferred
     from ..engine.lanes import Lane
     from ..engine.timer import Timer
-
-    class Recorder(Protocol):
-        """Records starts, retries, progress and ends of tasks. It only appends. (lock held)"""
-
-        on_started: Callable[[Task[Any]], None]
-        on_finished: Callable[[Task[Any]], None]
-
-        def on_progress(self, task: Task[Any]) -> None: ...
 
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool", "cancel_many", "cancel_unstarted"]
 
 
-class Pool(Intake):
-    """Tasks of one kind, and the threads, processes or loops that run them."""
+class Pool:
+    """Tasks of one kind, and the threads, processes or loops that run them.
+
+    The parts of a pool own their fields: ``run_queue`` the waiting tasks and the slots,
+    ``lifecycle`` the states of the tasks, ``backpressure`` the limits and the blocked submitters,
+    and ``notifier`` the calls of hooks. The pool itself knows what runs where.
+    """
 
     tt: TaskType
     #: Processes that were ended by force.
@@ -79,14 +73,16 @@ class Pool(Intake):
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  spawn: Callable[[Callable[[], None]], None], run_queue: RunQueue) -> None:
-        super().__init__()
         self.name = name
         self.timer = timer
         self.lock: Any = RLock()  # guards the pool, its registry, run queue and tasks
         self.parking: ParkingLot = ParkingLot()  # where pool threads wait for the lock
-        self.registry: Registry = Registry(self.tt)
-        self.timeouts: Timeouts = Timeouts(timer, self)
         self.run_queue: RunQueue = run_queue
+        self.lifecycle: Lifecycle = Lifecycle(self)
+        self.registry: Registry = self.lifecycle.registry
+        self.notifier: Notifier = Notifier(self)
+        self.backpressure: Backpressure = Backpressure(self)
+        self.replacement: Pool | None = None    # it takes the tasks that are submitted to this one
         self.accepting: bool = False
         self.draining: bool = False         # it is being stopped: no lane stays paused
         self._ensure_started = wake_up  # starts the pool, or raises, if it does not accept
@@ -95,8 +91,6 @@ class Pool(Intake):
         #: Empty for the thread pool: a thread in another pool's section may wait for its lock,
         #: since no thread that holds it waits for the lock of another pool.
         self.outer_pools: list[Pool] = []
-        self._drained: list[Callable[[], None]] = []    # called when the last live task has ended
-        self.recorder: Recorder | None = None
         self._respecced: dict[TaskSpec, TaskSpec] = {}  # specs of the pools that this one replaced
 
     # -- acceptance --------------------------------------------------------------------------------
@@ -144,8 +138,8 @@ class Pool(Intake):
             with self.lock:
                 if not task.done():
                     self.registry.add(task)
-                waiters = self._finish(task, CANCELED, perf_counter())
-            self._notify(task, waiters)
+                waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
+            self.lifecycle.notify(task, waiters)
 
     def _submit(self, task: Task[Any]) -> None:
         spec = task._spec
@@ -158,15 +152,16 @@ class Pool(Intake):
                     pause = 0.0 if spec.fast_submit else self._start_delay(spec)
                     if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                         self.registry.add(task)
-                        self._delay(task, pause)
+                        self.lifecycle.delay(task, pause)
                         return
-                    # _has_room_for(), written out
-                    if ((run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
+                    # Backpressure._has_room_for(), written out
+                    if ((run_queue.waiting < run_queue.fast_limit
+                         or self.backpressure.has_room(spec))
                             and (spec.lane is None or spec.lane.has_room())):
                         self.registry.add(task)
                         deferred = self._enqueue(task)
                         break
-            if self._reject(task):
+            if self.backpressure.reject(task):
                 return
         return run_and_launch(deferred)
 
@@ -215,22 +210,22 @@ class Pool(Intake):
                 interrupted = True
                 registry.last = max(registry.last, number)
                 if task.done():
-                    undone.append((task, self._unregister(task, task._status, perf_counter(),
+                    undone.append((task, self.lifecycle.remove(task, task._status, perf_counter(),
                                                       task._outcome)))
                     continue
                 task._extra_fields().cancel_requested = True
                 if task._status == STARTED:
                     if self._was_dispatched(task):
                         continue            # too late: it runs to its end
-                    task._advance(QUEUED, perf_counter())   # it has a slot, but no thread runs it
+                    self.lifecycle.revoke(task)     # it has a slot, but no thread runs it
                 elif task._status == QUEUED and not self._is_queued(task):
                     continue
-                undone.append((task, self._finish(task, CANCELED, perf_counter())))
+                undone.append((task, self.lifecycle.finish(task, CANCELED, perf_counter())))
             if interrupted:
                 deferred = self._resync({task for task, _ in undone})
         run_deferred(deferred)
         for task, waiters in undone:
-            self._notify(task, waiters)
+            self.lifecycle.notify(task, waiters)
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
@@ -278,7 +273,7 @@ class Pool(Intake):
                         add(task)
                         pause = 0.0 if plain else self._start_delay(task._spec)
                         if pause > 0:
-                            self._delay(task, pause)
+                            self.lifecycle.delay(task, pause)
                         else:
                             ready.append(task)
                     deferred = self._enqueue_many(ready)
@@ -308,8 +303,8 @@ class Pool(Intake):
             if self.registry.live:
                 return False
             self.accepting = False
-            self.replacement: Pool = successor
-            self._wake_submitters()
+            self.replacement = successor
+            self.backpressure.wake_submitters()
         return True
 
     def accept_redirected(self, task: Task[Any]) -> None:
@@ -339,22 +334,13 @@ class Pool(Intake):
             return float(options.delay)
         return 0.0 if options.run_at is None else options.run_at - time()
 
-    def _delay(self, task: Task[Any], pause: float) -> None:
-        now = perf_counter()
-        task._advance(DELAYED, now)
-        extra = task._extra_fields()
-        extra.scheduled_at = now + pause
-        extra.timer = self.timer.call_later(pause, self._delay_elapsed, task)
-
     def _delay_elapsed(self, task: Task[Any]) -> None:
         """Make a delayed task ready at its time. The timer calls it."""
         with self.lock:
-            if task._status != DELAYED:
+            if not self.lifecycle.due(task):
                 return
-            task._extra_fields().timer = None
-            task._advance(QUEUED, perf_counter())
-            if self.aging is not None:
-                self._schedule_aging()
+            if self.backpressure.aging is not None:
+                self.backpressure.schedule_aging()
             deferred = self._enqueue(task)
         run_deferred(deferred)
 
@@ -389,7 +375,7 @@ class Pool(Intake):
         if self.is_reentrant():
             self.defer_to_thread(self.wake_submitters, lane)
         else:
-            self._run_uninterruptible(self.release_submitters, lane)
+            self._run_uninterruptible(self.backpressure.release_submitters, lane)
 
     def _start_more(self) -> None:
         """Start tasks after the number of slots has grown. (no lock)"""
@@ -400,7 +386,7 @@ class Pool(Intake):
     def _reopen(self, lane: Lane) -> None:
         with self.lock:
             self.run_queue.unpark_lane(lane)
-            self._wake_submitters()
+            self.backpressure.wake_submitters()
             deferred = self._dispatch_more()
         run_deferred(deferred)
 
@@ -443,153 +429,25 @@ class Pool(Intake):
         if not tasks:
             lane.end()
 
-    # -- the start of a task -----------------------------------------------------------------------
+    # -- the end of an attempt ---------------------------------------------------------------------
 
-    def _mark_started(self, task: Task[Any], now: float) -> None:
-        """Set a task to STARTED and report its start. (lock held)"""
-        task._advance(STARTED, now)
-        if self.recorder is not None:
-            self.recorder.on_started(task)
-        if now - task._queued > self.late_after:
-            self._started_late(task, now)
-        self._on_started(task)
+    def _settle(self, task: Task[Any], outcome: Any, pause: float | None,
+                cancelled: bool = False) -> Deferred:
+        """Settle an attempt whose slot has been released. (lock held)
 
-    def _on_started(self, task: Task[Any]) -> None:
-        """Arm the timeout, tell the hook and wake the start waiters. (lock held)"""
-        if task._spec.timeout is not None:
-            self._start_timeout(task)
-        if task._spec.hooks is not None:
-            self._tell_started(task)
-        extra = task._extra
-        if extra is not None and extra.on_start:
-            for waiter in extra.on_start:
-                waiter()
-            extra.on_start = None
-
-    # -- the end of a task -------------------------------------------------------------------------
-
-    def _finish(self, task: Task[Any], status: int, now: float,
-                outcome: Any = None) -> Waiters | None:
-        """Make a task final. Return its waiters, or None if it was final already. (lock held)"""
-        if outcome is None and status == COMPLETED:
-            outcome = task._returned()
-        if not task._advance(status, now, outcome):
-            return None
-        return self._unregister(task, status, now, outcome)
-
-    def _unregister(self, task: Task[Any], status: int, now: float, outcome: Any) -> Waiters:
-        """Remove a final task from the registry and return its waiters. (lock held)"""
-        extra = task._extra
-        registry = self.registry
-        registry.drop(task)
-        if status == CANCELED:
-            registry.cancelled += 1
-        elif type(outcome) is Failure:
-            registry.failed += 1
-        if task._has_started():
-            registry.history.append((task._queued, task._started, now))
-        if self.recorder is not None:
-            self.recorder.on_finished(task)
-        waiters = task._waiters or []
-        if task._spec.hooks is not None:
-            self._tell(task._spec.hooks.ended, task)
-        if task._spec.timeout is not None or extra is not None and extra.timer is not None:
-            self._disarm(task)
-        if extra is not None:
-            if extra.on_start:
-                waiters = waiters + extra.on_start
-                extra.on_start = None
-        if self._has_observers:
-            waiters = waiters + self._notify_observers()
-        if waiters:
-            task._waiters = waiters     # kept in case an interrupt prevents _notify()
-        return waiters
-
-    def _notify(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
-        """Wake the waiters of a task that has ended, and call its callbacks. (no lock)
-
-        :param inline: True if the calling thread may run the callbacks; else a pool thread does.
+        Arguments as :meth:`Lifecycle.settle_attempt`. The last call wakes the waiters.
         """
+        held: Any = task._references()
+        waiters, ready = self.lifecycle.settle_attempt(task, outcome, pause, cancelled)
         if waiters is None:
-            return
-        outcome = task._outcome
-        if type(outcome) is Failure:
-            outcome.describe()
-        while waiters:
-            waiters.pop(0)()       # removed first: after an interrupt, the others are woken
-        task._waiters = None
-        extra = task._extra
-        if extra is not None and extra.callbacks:
-            if inline:
-                call_callbacks(task)
-            else:
-                self._spawn(lambda: call_callbacks(task))
+            return self._enqueue(task) if ready else []
 
-    def _failure(self, task: Task[Any], error: BaseException) -> Failure:
-        if type(error) is RetryRequest:
-            if error.error is not None:
-                error = error.error
-            else:
-                error = TaskRetryError(f"task {task._label()} asked for another attempt, "
-                                       "without an error")
-        index: int | None = getattr(task, "_index", None)
-        if index is None or not task._spec.keeps_items:
-            return Failure(error, task.name, task.id, index)
-        return Failure(error, task.name, task.id, index, (task._args, task._kwargs))
+        def announce() -> None:
+            nonlocal held
+            held = None                     # dropped without the lock
+            self.lifecycle.notify(task, waiters, inline=False)
 
-    def _retry_pause(self, task: Task[Any], error: BaseException) -> float | None:
-        """Return the seconds until a failed task's next attempt, or None for no retry. (no lock)"""
-        options = task._spec.options
-        if not options.retries:
-            return None
-        extra = task._extra
-        if extra is not None and extra.cancel_requested:
-            return None
-        attempts = max(1, task.attempts)
-        if not options.wants_retry(error, attempts):
-            return None
-        if type(error) is RetryRequest and error.countdown is not None:
-            return error.countdown
-        return options.retry_pause(attempts)
-
-    def _may_retry(self, task: Task[Any]) -> bool:
-        """Return True if a failed task may still have another attempt. (lock held)"""
-        return (self.accepting and task._status == STARTED
-                and not (task._extra is not None and task._extra.cancel_requested))
-
-    def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Deferred:
-        """Give a failed task its next attempt. Its slot has been released before. (lock held)"""
-        return self._enqueue(task) if self._begin_retry(task, pause, error) else []
-
-    def _begin_retry(self, task: Task[Any], pause: float, error: BaseException) -> bool:
-        """Prepare a failed task's next attempt. Return True if it may start now. (lock held)"""
-        self.registry.retried += 1
-        if task._spec.hooks is not None:
-            self._tell(task._spec.hooks.retried, task, error)
-        extra = task._extra_fields()
-        for observe in observers:
-            observe(task)
-        self._disarm(task)
-        if pause > 0:
-            self._delay(task, pause)
-            if self.recorder is not None:
-                self.recorder.on_started(task)
-            return False
-        attempts = extra.attempts
-        task._advance(QUEUED, perf_counter())
-        extra.attempts = attempts       # _advance() does not count the failed attempt
-        if self.recorder is not None:
-            self.recorder.on_started(task)
-        return True
-
-    def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
-        """Return True if a task raised this error because it was asked to stop."""
-        extra = task._extra
-        if extra is None or not extra.cancel_requested:
-            return False
-        # A task that asks for another attempt after cancel() gets none: it is cancelled.
-        return (isinstance(error, TaskCancelledError)
-                or type(error) is RetryRequest and error.error is None)
+        return [announce]
 
     # -- the owner of tasks (see task.TaskOwner) ---------------------------------------------------
 
@@ -620,9 +478,9 @@ class Pool(Intake):
                 if begun:
                     task._extra_fields().cancel_requested = True
                 if status == DELAYED:
-                    waiters = self._finish(task, CANCELED, perf_counter())
+                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._is_queued(task):
-                    waiters = self._finish(task, CANCELED, perf_counter())
+                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                     deferred = self._removed_from_queue([task])
                 elif begun:
                     deferred = self._cancel_running(task)
@@ -631,7 +489,7 @@ class Pool(Intake):
                     if status == QUEUED:
                         deferred = self._dispatch_more()      # _is_queued() has taken others back
             del held
-            self._notify(task, waiters)
+            self.lifecycle.notify(task, waiters)
             run_deferred(deferred)
         except BaseException:
             if begun or task.done():
@@ -663,9 +521,9 @@ class Pool(Intake):
                 task._extra_fields().cancel_requested = True
                 held.append(task._references())
                 if status == DELAYED:
-                    ended.append((task, self._finish(task, CANCELED, now)))
+                    ended.append((task, self.lifecycle.finish(task, CANCELED, now)))
                 elif status == QUEUED and self._is_queued(task):
-                    ended.append((task, self._finish(task, CANCELED, now)))
+                    ended.append((task, self.lifecycle.finish(task, CANCELED, now)))
                     withdrawn.append(task)
                 else:
                     others.append(task)
@@ -700,11 +558,11 @@ class Pool(Intake):
                 standing = was == QUEUED and self._is_queued(task)
                 if not standing and was != DELAYED:
                     deferred = self._complete_running(task)
-                waiters = self._finish(task, COMPLETED, perf_counter())
+                waiters = self.lifecycle.finish(task, COMPLETED, perf_counter())
                 if standing:
                     deferred = self._removed_from_queue([task])
             del held
-            self._notify(task, waiters)
+            self.lifecycle.notify(task, waiters)
             run_deferred(deferred)
         except BaseException:
             if task.done():
@@ -718,7 +576,7 @@ class Pool(Intake):
         """End a task although the call that was to end it was interrupted; wake its waiters."""
         self._undo(task)
         if task.done():
-            self._notify(task, waiters or task._waiters or [])
+            self.lifecycle.notify(task, waiters or task._waiters or [])
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
@@ -726,31 +584,14 @@ class Pool(Intake):
             return                          # called by a finalizer: the next report will do
         with self.lock:
             if task._status == STARTED:
-                self._enter_progress(task, progress)
-
-    def _enter_progress(self, task: Task[Any], progress: Progress) -> None:
-        """Store the progress that a running task has reported. (lock held)"""
-        task._extra_fields().progress = progress
-        if self.recorder is not None:
-            self.recorder.on_progress(task)
-        for observe in observers:
-            observe(task)
+                self.lifecycle.progress(task, progress)
 
     # -- timeouts ----------------------------------------------------------------------------------
 
-    def _start_timeout(self, task: Task[Any]) -> None:
+    def arm_timeout(self, task: Task[Any]) -> None:
         """Start the timeout of an attempt that begins to run. (lock held)"""
         assert task._spec.timeout is not None
-        self.timeouts.arm(task, task._spec.timeout)
-
-    def _disarm(self, task: Task[Any]) -> None:
-        """Cancel the timeout and the delay of a task. (lock held)"""
-        if task._spec.timeout is not None:
-            self.timeouts.clear(task, task._spec.timeout)
-        extra = task._extra
-        if extra is not None and extra.timer is not None:
-            self.timer.cancel(extra.timer)
-            extra.timer = None
+        self.lifecycle.timeouts.arm(task, task._spec.timeout)
 
     def _expired(self, task: Task[Any], deadline: float) -> None:
         """Fail or retry a task that has run for its timeout. The timer calls it."""
@@ -758,9 +599,9 @@ class Pool(Intake):
         error = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s; raise the timeout, or make the "
                                  "function faster")
-        pause = self._retry_pause(task, error)
+        pause = retry_pause(task, error)
         with self.lock:
-            if (not self.timeouts.take(task, task._spec.timeout, deadline)
+            if (not self.lifecycle.timeouts.take(task, task._spec.timeout, deadline)
                     or task._status != STARTED):
                 return              # it has ended meanwhile, or another attempt has begun
             deferred = self._timeout_running(task, error, pause)
@@ -778,7 +619,7 @@ class Pool(Intake):
         """Accept no more tasks; those accepted go on."""
         with self.lock:
             self.accepting = False
-            self._wake_submitters()                  # blocked submitters try again and raise
+            self.backpressure.wake_submitters()      # they try again and raise
 
     def held_back(self) -> list[Task[Any]]:
         """Return the delayed tasks and those that wait in a paused lane."""
@@ -819,12 +660,12 @@ class Pool(Intake):
             for task in list(self.registry.live.values()):
                 standing = task._status == QUEUED and self._is_queued(task)
                 held = task._references()
-                waiters = self._finish(task, CANCELED, perf_counter())
+                waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                 if standing:
                     self._removed_from_queue([task])
                 ended.append((task, held, waiters))
         for task, held, waiters in ended:
-            self._notify(task, waiters, inline=False)
+            self.lifecycle.notify(task, waiters, inline=False)
         return [task.id for task, _, _ in ended]
 
     def drain(self, deadline: float | None) -> bool:
@@ -833,14 +674,14 @@ class Pool(Intake):
         with self.lock:
             empty = not self.registry.live
             if not empty:
-                self._drained.append(latch)
-                self._has_observers = True
+                self.backpressure.drain_waiters.append(latch)
+                self.backpressure.has_observers = True
         if empty or latch.wait(deadline):
-            self.flush(deadline)       # the result tells of the tasks only, not of the hooks
+            self.notifier.flush(deadline)   # the result tells of the tasks only
             return True
         with self.lock:
-            if latch in self._drained:
-                self._drained.remove(latch)
+            if latch in self.backpressure.drain_waiters:
+                self.backpressure.drain_waiters.remove(latch)
             return not self.registry.live
 
     def in_use(self) -> bool:
@@ -853,21 +694,14 @@ class Pool(Intake):
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked process; threads, processes and tasks belong to the parent."""
-        now = perf_counter()
-        for task in self.registry.live.values():
-            task._advance(CANCELED, now)        # the parent runs it; a waiter here must not hang
+        self.lifecycle.reset_after_fork()
+        self.registry = self.lifecycle.registry
         self.lock = RLock()
         self.parking = ParkingLot()
-        self.registry = Registry(self.tt)
-        self.timeouts.reset()
         self.run_queue = self.run_queue.empty_copy()
         self.accepting = self.draining = False
-        self._drained = []
-        self._blocked_submitters.clear()
-        self._full_lanes.clear()
-        self._has_observers = False
-        self._aging_entry = None
-        self._forget_news()
+        self.backpressure.clear()
+        self.notifier.clear()
 
     def close(self, deadline: float | None) -> None:
         """End the threads or processes. No task is alive, or the deadline is near."""
@@ -878,6 +712,14 @@ class Pool(Intake):
     def _enqueue(self, task: Task[Any]) -> Deferred:
         """Start a task that may run, or let it wait."""
         raise NotImplementedError
+
+    def _dispatch_more(self) -> Deferred:
+        """Start tasks after some have become more urgent or slots have become free."""
+        raise NotImplementedError
+
+    def _refusal_reason(self) -> str | None:
+        """Return the reason why the pool takes no task at all, or None."""
+        return None
 
     def _release_lock(self) -> None:
         """Prepare to undo an interrupted submission, which may still hold the lock."""
@@ -908,7 +750,7 @@ class Pool(Intake):
         """Remove tasks that have just become final from the run queue."""
         for task in tasks:
             self.run_queue.discard(task)
-        self._wake_submitters()                      # there is room for others now
+        self.backpressure.wake_submitters()
         return []
 
     def _cancel_running(self, task: Task[Any]) -> Deferred:
@@ -951,21 +793,6 @@ class Pool(Intake):
         with self.lock:
             return self.registry.find(task_id)
 
-    def _before_end(self, task: Task[Any]) -> Callable[[Task[Any], Any], None] | None:
-        """Return the hook to call with the outcome before a task ends by itself, or None."""
-        hooks = task._spec.hooks
-        return None if hooks is None else getattr(hooks, "before_end", None)
-
-    def run_callback(self, task: Task[Any], value: Any) -> None:
-        """Call the ``callback`` of a task with its result, before the completion is announced."""
-        callback = task._spec.callback
-        if callback is not None:
-            try:
-                callback(value)
-            except BaseException:
-                log.exception("the callback of task %s (%s) raised; the task itself succeeded",
-                              task.name, task.short_id)
-
 
 def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
     """Cancel tasks whose functions have not begun, from the last to the first."""
@@ -1006,7 +833,7 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
             then()
         run_deferred(deferred)
         for task, waiters in ended:
-            task._spec.pool._notify(task, waiters)       # type: ignore[attr-defined]
+            task._spec.pool.lifecycle.notify(task, waiters)      # type: ignore[attr-defined]
     except BaseException:
         # Interrupted: end all of them and wake the waiters that have not been woken.
         for pool, some in together.items():
@@ -1014,6 +841,6 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
         for pool, some in together.items():
             for task in some:
                 if task.done():
-                    pool._notify(task, task._waiters or [])
+                    pool.lifecycle.notify(task, task._waiters or [])
         raise
     return count

@@ -14,6 +14,7 @@ from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.current import current, current_coroutine_task, task_of_inner_loop
 from ..engine.deferred import run_deferred
+from ..engine.lifecycle import drop_outcome, failure_of, is_cancellation, retry_pause, run_callback
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
@@ -126,7 +127,7 @@ class CoroutinePool(Pool):
             else:
                 deferred = None
                 self._running[task] = mailbox
-                self._mark_started(task, perf_counter())
+                self.lifecycle.start(task, perf_counter())
                 extra.running = extra.attempts
         if deferred is None:
             self._start_coroutine(task, task._references(), payload, extra.attempts, True)
@@ -174,7 +175,7 @@ class CoroutinePool(Pool):
                 deferred.append(partial(self._begin, task, False))
             else:
                 deferred.append(partial(self._post, task))
-        self._wake_submitters()
+        self.backpressure.wake_submitters()
         return deferred
 
     def _dispatch_more(self) -> Deferred:
@@ -207,13 +208,13 @@ class CoroutinePool(Pool):
                 if task._status == STARTED:
                     self._leave(task)
                     extra.running = 0           # its coroutine has no effect any more
-                    waiters = self._finish(task, CANCELED, perf_counter())
+                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                 else:
                     error = SupervisorStoppedError(f"the loop of task {task.name} "
                                                    f"({task.short_id}) was closed; the coroutine "
                                                    "never ran")
-                    waiters = self._finish(task, COMPLETED, perf_counter(),
-                                              self._failure(task, error))
+                    waiters = self.lifecycle.finish(task, COMPLETED, perf_counter(),
+                                              failure_of(task, error))
                     self._leave_line(task)
                 ended.append((task, held, waiters))
             for task, mailbox in list(self._running.items()):
@@ -222,7 +223,7 @@ class CoroutinePool(Pool):
                     self._leave(task)
             deferred = self._dispatch_deferred()
         for task, held, waiters in ended:
-            self._notify(task, waiters, inline=False)
+            self.lifecycle.notify(task, waiters, inline=False)
         run_deferred(deferred)
         return [task.id for task, _, _ in ended]
 
@@ -239,7 +240,7 @@ class CoroutinePool(Pool):
             if task not in self._running:       # else it came through the run queue
                 self.run_queue.acquire(task)
                 self._running[task] = extra.placement[0]
-            self._mark_started(task, perf_counter())
+            self.lifecycle.start(task, perf_counter())
             extra.running = extra.attempts
             call, payload, attempt = task._references(), extra.placement, extra.attempts
         self._start_coroutine(task, call, payload, attempt, eagerly)
@@ -320,12 +321,11 @@ class CoroutinePool(Pool):
         pause = None
         outcome = value
         if error is not None:
-            cancelled = cancelled or self._is_cancellation(task, error)
-            pause = self._retry_pause(task, error)
-            outcome = self._failure(task, error)
+            cancelled = cancelled or is_cancellation(task, error)
+            pause = retry_pause(task, error)
+            outcome = failure_of(task, error)
         elif not cancelled and task._spec.callback is not None and not task.done():
-            self.run_callback(task, value)
-        waiters = None
+            run_callback(task, value)
         deferred: Deferred = []
         with self.lock:
             extra = task._extra_fields()
@@ -336,18 +336,12 @@ class CoroutinePool(Pool):
                 extra.running = 0
                 self.run_queue.release(task)
             if first and task._status == STARTED:
-                if cancelled:
-                    waiters = self._finish(task, CANCELED, perf_counter())
-                elif pause is not None and self._may_retry(task):
-                    deferred = self._retry(task, pause, outcome.error)
-                else:
-                    waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
-            if error is not None and (waiters is None or cancelled):
-                outcome.seen = True         # another attempt follows, or the task had ended before
+                deferred = self._settle(task, outcome, pause, cancelled)
+            else:
+                drop_outcome(outcome)       # the task ended before
             if task._spec.lane is not None:
-                deferred = deferred + self._dispatch_deferred(here)
+                deferred = self._dispatch_deferred(here) + deferred
         run_deferred(deferred)
-        self._notify(task, waiters, inline=False)
 
     def loop_of(self, task: Task[Any]) -> Any:
         payload = _payload_of(task)
@@ -404,18 +398,7 @@ class CoroutinePool(Pool):
 
     def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
                          pause: float | None) -> Deferred:
-        deferred = self._stop(task)
-        if pause is not None and self._may_retry(task):
-            return deferred + self._retry(task, pause, error)
-        held = task._references()
-        waiters = self._finish(task, COMPLETED, perf_counter(), self._failure(task, error))
-
-        def announce() -> None:
-            nonlocal held
-            held = ()
-            self._notify(task, waiters, inline=False)
-
-        return [*deferred, announce]
+        return self._stop(task) + self._settle(task, failure_of(task, error), pause)
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""

@@ -12,79 +12,71 @@ from ..engine.blocking import Latch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol
 
     from ..engine.task import Task
     from ..engine.timer import Timer
 
-__all__ = ["Telling"]
+    class NotifiedPool(Protocol):
+        """A pool as its notifier sees it."""
+
+        name: str
+        lock: Any
+        timer: Timer
+
+        def _spawn(self, call: Callable[[], None]) -> None: ...
+
+__all__ = ["Notifier"]
 
 
-class Telling:
-    """The part of every pool that makes these calls."""
+class Notifier:
+    """Makes these calls for one pool."""
 
-    name: str
-    lock: Any
-    timer: Timer
-    _spawn: Callable[[Callable[[], None]], None]
-
-    def __init__(self) -> None:
-        # seconds in the queue after which a start is late
-        self.late_after: float = float("inf")
-        self.tell_late: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
-        self._late_starts: list[tuple[Task[Any], float]] = []    # late starts, still to be reported
-        self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []   # pending hook calls
-        self._is_calling = False               # a pool thread runs _tell_all(), or is asked to
-        self._calling = False               # hook calls are pending or being made
+    def __init__(self, pool: NotifiedPool) -> None:
+        self._pool = pool
+        self.on_late_starts: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
+        self._late_starts: list[tuple[Task[Any], float]] = []   # still to be reported
+        self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []    # hook calls
+        self._is_scheduled = False          # a pool thread makes the calls, or is asked to
+        self.is_calling = False             # hook calls are pending or being made
         self._flush_waiters: list[Callable[[], None]] = []  # called when all hook calls are made
-        self._thread_id = 0                    # the id of the thread that makes the calls
+        self._thread_id = 0                 # the id of the thread that makes the calls
 
     # -- noting: all with the lock held ------------------------------------------------------------
 
-    def _started_late(self, task: Task[Any], now: float) -> None:
-        """Note a task that started later than ``late_after`` after its submission."""
-        if task._spec.lane is not None:
-            return                          # a lane delays its tasks on purpose
-        extra = task._extra
-        waited = now - (task._queued if extra is None or extra.scheduled_at is None
-                        else extra.scheduled_at)
-        if waited > self.late_after:
-            self._late_starts.append((task, waited))
-            if not self._schedule():
-                self._late_starts = []       # it would be a warning only
+    def add_late_start(self, task: Task[Any], seconds: float) -> None:
+        """Note a task that waited for longer than the pool's ``late_after``."""
+        self._late_starts.append((task, seconds))
+        if not self._schedule():
+            self._late_starts = []          # it would be a warning only
 
-    def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def add(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Note a hook call. The timer has been started."""
         self._pending.append((call, arguments))
-        self._calling = True
+        self.is_calling = True
         self._schedule()
 
-    def _tell_started(self, task: Task[Any]) -> None:
-        """Note the start of a task with hooks, once an attempt, even if the task moves."""
-        extra = task._extra_fields()
-        if extra.starts_reported < extra.attempts:
-            extra.starts_reported = extra.attempts
-            self._tell(task._spec.hooks.started, task)
-
     def _schedule(self) -> bool:
-        if not self._is_calling:               # else the running teller takes this call, too
+        if not self._is_scheduled:          # else the thread that makes calls takes this one, too
+            pool = self._pool
             try:
-                self.timer.start()
+                pool.timer.start()
             except (RuntimeError, MemoryError):
                 return False
-            self._is_calling = True
-            self.timer.call_at(0.0, self._spawn, self._tell_all)
+            self._is_scheduled = True
+            pool.timer.call_at(0.0, pool._spawn, self._make_calls)
         return True
 
-    # -- telling: in a pool thread -----------------------------------------------------------------
+    # -- making the calls: in a pool thread --------------------------------------------------------
 
-    def _tell_all(self) -> None:
+    def _make_calls(self) -> None:
+        pool = self._pool
         while True:
-            with self.lock:
+            with pool.lock:
                 late, self._late_starts = self._late_starts, []
                 calls, self._pending = self._pending, []
-                self._is_calling = bool(late or calls)
-                self._calling = bool(calls)
+                self._is_scheduled = bool(late or calls)
+                self.is_calling = bool(calls)
                 waiters: list[Callable[[], None]] = []
                 if not calls:
                     waiters, self._flush_waiters = self._flush_waiters, []
@@ -93,15 +85,15 @@ class Telling:
             self._thread_id = get_ident()
             if late:
                 try:
-                    self.tell_late(late)
+                    self.on_late_starts(late)
                 except BaseException:
                     log.exception("%s: what is called with tasks that started late raised",
-                                  self.name)
+                                  pool.name)
             for call, arguments in calls:
                 try:
                     call(*arguments)
                 except BaseException:
-                    log.exception("%s: a hook raised; the task itself is not affected", self.name)
+                    log.exception("%s: a hook raised; the task itself is not affected", pool.name)
             self._thread_id = 0
             if not late and not calls:
                 return
@@ -110,8 +102,8 @@ class Telling:
     def flush(self, deadline: float | None) -> bool:
         """Block until all hook calls are made or the deadline. Return True if they are made."""
         latch = Latch()
-        with self.lock:
-            if not self._calling:
+        with self._pool.lock:
+            if not self.is_calling:
                 return True
             self._flush_waiters.append(latch)
         return latch.wait(deadline)
@@ -122,17 +114,17 @@ class Telling:
         Return False, without calling it, if none is pending, or if this thread makes the hook
         calls: it could not wait for a later one.
         """
-        with self.lock:
-            if not self._calling or self._thread_id == get_ident():
+        with self._pool.lock:
+            if not self.is_calling or self._thread_id == get_ident():
                 return False
             self._pending.append((call, ()))
             return True
 
-    def _forget_news(self) -> None:
+    def clear(self) -> None:
         """Drop all pending calls in a forked process; the parent makes them."""
         self._late_starts, self._pending, self._flush_waiters = [], [], []
         self._thread_id = 0
-        self._is_calling = self._calling = False
+        self._is_scheduled = self.is_calling = False
 
 
 def _nothing(late: list[tuple[Task[Any], float]]) -> None:

@@ -32,6 +32,8 @@ from ..constants import TaskType
 from ..engine.blocking import remaining
 from ..engine.current import current
 from ..engine.deferred import run_deferred
+from ..engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_cancellation,
+                                retry_pause, run_callback)
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
@@ -134,7 +136,8 @@ class ThreadPool(Pool):
                 accepted = False
                 with self.lock:
                     if (self.accepting
-                            and (run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
+                            and (run_queue.waiting < run_queue.fast_limit
+                                 or self.backpressure.has_room(spec))
                             and (lane is None or lane.has_room())):
                         if not spec.fast_submit:
                             self.timer.start()      # first: if it raises, nothing is accepted
@@ -145,13 +148,14 @@ class ThreadPool(Pool):
                                 else self._offer_through_lane(task)):
                             task._advance(STARTED, task._queued)
                             pool_thread = self._assign(task)
-                            if self.recorder is not None:
-                                self.recorder.on_started(task)
+                            lifecycle = self.lifecycle
+                            if lifecycle.recorder is not None:
+                                lifecycle.recorder.on_started(task)
                             if not spec.fast_finish:
-                                self._on_started(task)
+                                lifecycle.started(task)
                 if parking.waiters:
                     parking.unpark_one()
-                if accepted or self._reject(task):
+                if accepted or self.backpressure.reject(task):
                     break
             if pool_thread is None or (pool_thread.thread is None
                                        and not self._start_thread(pool_thread)):
@@ -251,9 +255,9 @@ class ThreadPool(Pool):
             task = pop()
             if task is None:
                 break
-            self._mark_started(task, perf_counter())
+            self.lifecycle.start(task, perf_counter())
             pool_threads.append(self._assign(task))
-        self._wake_submitters()
+        self.backpressure.wake_submitters()
         return pool_threads
 
     def _assign(self, task: Task[Any]) -> PoolThread:
@@ -341,11 +345,10 @@ class ThreadPool(Pool):
             if task is not None:
                 if pool_thread.abandoned:
                     self._abandoned.discard(pool_thread)
-                    self._set_fast_limit()
+                    self.backpressure.set_fast_limit()
                 else:
                     self.run_queue.release(task)
-                    if task._advance(QUEUED, perf_counter()):
-                        self._disarm(task)
+                    if self.lifecycle.revoke(task):
                         self.run_queue.requeue((task,))
             if self._idle:
                 pool_threads = self._dispatch()      # a thread has become idle meanwhile
@@ -373,16 +376,16 @@ class ThreadPool(Pool):
     def _fail_task(self, task: Task[Any], error: BaseException | None) -> None:
         """Fail a task for which no thread can start, not even that of the timer."""
         waiters = None
-        broken = self._failure(task, PoolBrokenError(
+        broken = failure_of(task, PoolBrokenError(
             f"{self.name} could not start a thread for task {task.name} ({task.short_id}): "
             f"{error}; the system's limit on threads or memory is reached"))
         held = task._references()
         with self.lock:
             if task._status == QUEUED:
-                waiters = self._finish(task, COMPLETED, perf_counter(), broken)
+                waiters = self.lifecycle.finish(task, COMPLETED, perf_counter(), broken)
                 self.run_queue.discard(task)
         del held
-        self._notify(task, waiters)
+        self.lifecycle.notify(task, waiters)
 
     def _schedule_retry(self) -> None:
         """Have the timer try again, once for all waiting tasks."""
@@ -396,9 +399,9 @@ class ThreadPool(Pool):
             with self.lock:
                 task = self.run_queue.pop()
                 if task is None:
-                    self._wake_submitters()
+                    self.backpressure.wake_submitters()
                     return
-                self._mark_started(task, perf_counter())
+                self.lifecycle.start(task, perf_counter())
                 pool_thread = self._assign(task)
             if pool_thread.thread is None and not self._start_thread(pool_thread):
                 return
@@ -413,6 +416,7 @@ class ThreadPool(Pool):
         registry = self.registry
         live = registry.live
         history = registry.history
+        lifecycle, backpressure = self.lifecycle, self.backpressure
         release_and_pop, release_and_pop_lane = (self.run_queue.release_and_pop,
                                                  self.run_queue.release_and_pop_lane)
         task: Task[Any] | None = None
@@ -462,7 +466,7 @@ class ThreadPool(Pool):
                     extra = task._extra
                     if extra is None or (task._status == STARTED and not extra.callbacks
                                          and not pool_thread.abandoned):
-                        # _finish(), written out for a task without callbacks
+                        # Lifecycle.finish(), written out for a task without callbacks
                         pool_thread.task = following = (release_and_pop() if spec.lane is None
                                                    else release_and_pop_lane(spec.lane))
                         task._advance(COMPLETED, now, value, following)
@@ -474,23 +478,23 @@ class ThreadPool(Pool):
                         waiters = task._waiters
                         if not brief:
                             if spec.timeout is not None:
-                                self.timeouts.clear(task, spec.timeout)
+                                lifecycle.timeouts.clear(task, spec.timeout)
                             if spec.hooks is not None:
-                                self._tell(spec.hooks.ended, task)
-                        recorder = self.recorder
+                                self.notifier.add(spec.hooks.ended, task)
+                        recorder = lifecycle.recorder
                         if recorder is not None:
                             recorder.on_finished(task)
                             if following is not None:
                                 recorder.on_started(following)
-                        if self._has_observers:
-                            waiters = (waiters or []) + self._notify_observers()
+                        if backpressure.has_observers:
+                            waiters = (waiters or []) + backpressure.observe_end()
                         if following is None:
                             self._go_idle(pool_thread)
                         else:
-                            if now - following._queued > self.late_after:
-                                self._started_late(following, now)
+                            if now - following._queued > lifecycle.late_after:
+                                lifecycle.started_late(following, now)
                             if following._extra is not None or not following._spec.fast_finish:
-                                self._on_started(following)
+                                lifecycle.started(following)
                         ended = True
                     else:
                         ended = False
@@ -515,8 +519,8 @@ class ThreadPool(Pool):
 
     def _returned(self, task: Task[Any], value: Any) -> None:
         """Call the callback and the hook of a task that keeps its slot until they have returned."""
-        self.run_callback(task, value)
-        before_end = self._before_end(task)
+        run_callback(task, value)
+        before_end = before_end_of(task)
         if before_end is not None:
             before_end(task, value)
 
@@ -524,86 +528,67 @@ class ThreadPool(Pool):
                  error: BaseException | None) -> Task[Any] | None:
         """End an attempt that failed, or that has callbacks. Return the next task, if any."""
         pause = None
-        failure = None
-        if error is not None and not self._is_cancellation(task, error):
-            pause = self._retry_pause(task, error)
-            failure = self._failure(task, error)
+        outcome = value
+        cancelled = error is not None and is_cancellation(task, error)
+        if error is not None and not cancelled:
+            pause = retry_pause(task, error)
+            outcome = failure_of(task, error)
             if pause is None and not pool_thread.abandoned:
-                before_end = self._before_end(task)
+                before_end = before_end_of(task)
                 if before_end is not None:
-                    before_end(task, failure)
+                    before_end(task, outcome)
         held = task._references()
         waiters: Waiters | None = None
         observers: Waiters = []
         following = None
-        late = takes_next = False
+        takes_next = False
         deferred: Deferred = []
         with self.lock:
-            if pool_thread.abandoned:
+            pool_thread.task = None
+            abandoned = pool_thread.abandoned
+            if abandoned:
                 # The task has ended before, and its slot has been released.
                 pool_thread.abandoned = False
                 self._abandoned.discard(pool_thread)
-                self._set_fast_limit()
-                self._wake_submitters()
-                pool_thread.task = None
-                late = failure is not None
-            elif pause is not None and self._may_retry(task):
-                assert failure is not None
-                failure.seen = takes_next = True
-                if self._begin_retry(task, pause, failure.error):
-                    self.run_queue.push(task)
-                following = self._exchange(pool_thread, task)
-                if self._has_observers:
-                    observers = self._notify_observers()
+                self.backpressure.set_fast_limit()
+                self.backpressure.wake_submitters()
             else:
+                self.run_queue.release(task)
+                waiters, ready = self.lifecycle.settle_attempt(task, outcome, pause, cancelled)
+                if ready:
+                    self.run_queue.push(task)
                 # The callbacks may block, or submit and wait: the waiting tasks need other threads.
-                takes_next = task._extra is None or not task._extra.callbacks
+                takes_next = (waiters is None or task._extra is None or not task._extra.callbacks)
                 if takes_next:
-                    following = self._exchange(pool_thread, task)
+                    following = self._take(pool_thread)
                 else:
-                    pool_thread.task = None
-                    self.run_queue.release(task)
-                if error is not None and failure is None:
-                    waiters = self._finish(task, CANCELED, perf_counter())
-                else:
-                    waiters = self._finish(task, COMPLETED, perf_counter(),
-                                             value if failure is None else failure)
-                    if waiters is None and failure is not None and task._outcome is not failure:
-                        failure.seen = True     # the task was declared completed before it failed
-                if not takes_next:
                     deferred = self._dispatch_deferred()
-            if following is not None:
-                self._mark_started(following, perf_counter())
-            elif takes_next:
-                self._go_idle(pool_thread)
-        if late and failure is not None:
-            failure.seen = True
+                if self.backpressure.has_observers:
+                    observers = self.backpressure.observe_end()
+        if abandoned and error is not None:
+            drop_outcome(outcome)
             # check_cancelled() raises the first two.
             if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
                 log.warning("task %s (%s) raised %s after it had been given up",
                             task.name, task.short_id, type(error).__name__)
-        del held, value, failure
+        del held, value, outcome
         run_deferred([*deferred, *observers])
-        self._notify(task, waiters)
+        self.lifecycle.notify(task, waiters)
         return following if takes_next else self._take_next(pool_thread)
-
-    def _exchange(self, pool_thread: PoolThread, task: Task[Any]) -> Task[Any] | None:
-        """Release the slot of a task and take the next task. (lock held)"""
-        lane = task._spec.lane
-        pool_thread.task = following = (self.run_queue.release_and_pop() if lane is None
-                                   else self.run_queue.release_and_pop_lane(lane))
-        return following
 
     def _take_next(self, pool_thread: PoolThread) -> Task[Any] | None:
         """Take the next task, or go idle."""
         with self.lock:
-            task = self.run_queue.pop()
-            pool_thread.task = task
-            if task is None:
-                self._go_idle(pool_thread)
-            else:
-                self._mark_started(task, perf_counter())
-            return task
+            return self._take(pool_thread)
+
+    def _take(self, pool_thread: PoolThread) -> Task[Any] | None:
+        """Do the same. (lock held)"""
+        pool_thread.task = task = self.run_queue.pop()
+        if task is None:
+            self._go_idle(pool_thread)
+        else:
+            self.lifecycle.start(task, perf_counter())
+        return task
 
     def _go_idle(self, pool_thread: PoolThread) -> None:
         """Make a thread idle. If there are enough idle threads, it leaves the pool. (lock held)"""
@@ -671,13 +656,13 @@ class ThreadPool(Pool):
         """Set the number of abandoned threads at which the pool refuses tasks; None is no limit."""
         with self.lock:
             self.max_abandoned = most
-            self._set_fast_limit()
+            self.backpressure.set_fast_limit()
 
     def _abandon_task(self, pool_thread: PoolThread) -> None:
         """Abandon a thread and release its slot, so that another thread replaces it. (lock held)"""
         pool_thread.abandoned = True
         self._abandoned.add(pool_thread)
-        self._set_fast_limit()
+        self.backpressure.set_fast_limit()
         if pool_thread.task is not None:
             pool_thread.task._extra_fields()  # _thread_main() checks a task with extra fields again
             if pool_thread.lend_depth:
@@ -697,9 +682,9 @@ class ThreadPool(Pool):
                 self._abandon_task(pool_thread)
                 # The function may still use its arguments. The thread refers to them, so this
                 # drops no last reference.
-                waiters = self._finish(task, CANCELED, perf_counter())
+                waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                 deferred = self._dispatch_deferred()
-        self._notify(task, waiters, inline=False)
+        self.lifecycle.notify(task, waiters, inline=False)
         run_deferred(deferred)
 
     @property
@@ -715,13 +700,7 @@ class ThreadPool(Pool):
         pool_thread = self._thread_of(task)
         if pool_thread is not None:
             self._abandon_task(pool_thread)
-        if pause is not None and self._may_retry(task):
-            deferred = self._retry(task, pause, error)
-            return deferred + self._dispatch_deferred()
-        # The function may still use its arguments. The thread refers to them, so this drops no
-        # last reference.
-        waiters = self._finish(task, COMPLETED, perf_counter(), self._failure(task, error))
-        return [lambda: self._notify(task, waiters, inline=False)] + self._dispatch_deferred()
+        return self._settle(task, failure_of(task, error), pause) + self._dispatch_deferred()
 
     def abandon_all(self) -> list[str]:
         """See :meth:`Pool.abandon_all`. The functions go on in abandoned threads."""
@@ -732,11 +711,11 @@ class ThreadPool(Pool):
                 if task is not None and not pool_thread.abandoned:
                     self._abandon_task(pool_thread)
                     task._extra_fields().cancel_requested = True
-                    waiters = self._finish(task, CANCELED, perf_counter())
+                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                     if waiters is not None:
                         ended.append((task, waiters))
         for task, waiters in ended:
-            self._notify(task, waiters, inline=False)
+            self.lifecycle.notify(task, waiters, inline=False)
         return [task.id for task, _ in ended]
 
     # -- beside the queues -------------------------------------------------------------------------
@@ -822,7 +801,7 @@ class ThreadPool(Pool):
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
         self._retry_at = 0.0
-        self._set_fast_limit()
+        self.backpressure.set_fast_limit()
 
     def thread_count(self) -> int:
         """Return the number of threads of the pool, with idle and abandoned ones."""

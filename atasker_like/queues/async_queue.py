@@ -401,15 +401,15 @@ class AsyncQueue(TaskQueue):
         lane, pool, waiter = spec.lane, spec.pool, _RoomWaiter()
         if lane.paused:
             lane.warn_of_wait(f"room for task {spec.name}")
-        if not pool.stand_outside(spec, lane, waiter):        # type: ignore[attr-defined]
+        if not pool.backpressure.add_submitter(spec, lane, waiter):   # type: ignore[attr-defined]
             return
-        opened = False
+        released = False
         try:
             await waiter.future
-            opened = True
+            released = True
         finally:
-            if not opened:
-                pool.leave_outside(lane, waiter)              # type: ignore[attr-defined]
+            if not released:
+                pool.backpressure.remove_submitter(lane, waiter)     # type: ignore[attr-defined]
 
     # -- its loop ----------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:
     Return False, and do not make it, if no hook is pending.
     """
     while pool is not None:
-        if pool.call_after_pending(call):
+        if pool.notifier.call_after_pending(call):
             return True
         pool = pool.replacement
     return False

@@ -149,7 +149,7 @@ class Handler:
         try:
             return without_blocking(spec.pool.start, spec, (task,), None)
         except QueueFullError:
-            if spec.pool.on_full != "block":        # type: ignore[attr-defined]
+            if spec.pool.backpressure.on_full != "block":        # type: ignore[attr-defined]
                 raise
         from asyncio import CancelledError, wrap_future
         from concurrent.futures import Future

@@ -47,8 +47,8 @@ class LateStartMonitor:
         """Have pools report what starts later than the lower one of the limits."""
         limits = [limit for limit in (self.warning, self.critical) if limit is not None]
         for pool in pools:
-            pool.tell_late = self.report
-            pool.late_after = min(limits) if limits else float("inf")
+            pool.notifier.on_late_starts = self.report
+            pool.lifecycle.late_after = min(limits) if limits else float("inf")
 
     def report(self, late: list[tuple[Task[Any], float]]) -> None:
         """Report tasks and the seconds that they have waited. Called by a pool thread."""

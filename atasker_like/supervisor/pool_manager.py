@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Callable, Protocol, Sequence
 
+    from ..engine.lifecycle import Recorder as PoolRecorder
     from ..engine.task import Task
-    from ..pools.base import Pool, Recorder as PoolRecorder
+    from ..pools.base import Pool
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
     from ..pools.views import ThreadPoolView
@@ -82,7 +83,7 @@ def with_min_size(kind: str, sizes: dict[str, Any], min_size: int | str | None) 
 def checked_limits(pool: Pool, kind: str, max_queued: int | None, on_full: str | None,
                    aging: Any) -> tuple[int | None, str, float | None]:
     """Check what submissions to a pool have to meet; None keeps the limit that the pool has."""
-    most, seconds = pool.max_queued, pool.aging
+    most, seconds = pool.backpressure.max_queued, pool.backpressure.aging
     if max_queued is not None:
         most = checked_sizes(kind, max_queued=max_queued)["max_queued"] or None
     if on_full is not None and on_full not in ON_FULL:
@@ -90,7 +91,7 @@ def checked_limits(pool: Pool, kind: str, max_queued: int | None, on_full: str |
                                    f"not {shown(on_full)}")
     if aging is not None:
         seconds = seconds_or_none(f"aging of the {kind} pool", aging) or None
-    return most, on_full or pool.on_full, seconds
+    return most, on_full or pool.backpressure.on_full, seconds
 
 
 class PoolManager:
@@ -252,7 +253,7 @@ class PoolManager:
         if most is not None and least > most:
             raise InvalidArgumentError(f"min_size ({least}) of the thread pool is above max_size "
                                        f"({most})")
-        threads.limit(*limits)
+        threads.backpressure.limit(*limits)
         if abandoned:
             threads.limit_abandoned(abandoned["max_abandoned"] or None)
         self.thread_sizes = checked
@@ -295,7 +296,7 @@ class PoolManager:
         """Have a new process pool work with the other pools."""
         pool.outer_pools += [self.threads, self.coroutines]
         self.late_starts.watch(pool)
-        pool.recorder = self.recorder
+        pool.lifecycle.recorder = self.recorder
 
     def install_process_pool(self, pool: ProcessPool | ExternalPool) -> None:
         """Have a pool run the process tasks from now on. (state lock held)"""
@@ -326,7 +327,7 @@ class PoolManager:
             self.recorder = new
             for pool in self.by_kind.values():
                 with pool.lock:
-                    pool.recorder = new
+                    pool.lifecycle.recorder = new
         if old is not None:
             old.close(None)
             old.backend.detach(old)

@@ -118,7 +118,8 @@ class ProcessPools:
         old = self._pools.processes
         self._pools.prepare(new)
         if old is not None:
-            new.limit(old.max_queued, old.on_full, old.aging)
+            before = old.backpressure
+            new.backpressure.limit(before.max_queued, before.on_full, before.aging)
         if self._state.phase == RUNNING:
             new.open()
         if old is not None and not old.redirect(new):
@@ -181,7 +182,8 @@ class ProcessPools:
             _refuse_for(external, min_size=min_size, **options)
             if sizes.get("pool_size") == 0:
                 checked["pool_size"] = external.adapter.size()
-            external.limit(*checked_limits(external, "process", max_queued, on_full, aging))
+            limits = checked_limits(external, "process", max_queued, on_full, aging)
+            external.backpressure.limit(*limits)
             self.sizes = checked
             external.resize(*self._slots(checked))
         else:
@@ -191,7 +193,7 @@ class ProcessPools:
             pool = self._own_pool()
             limits = checked_limits(pool, "process", max_queued, on_full, aging)
             _configure(pool, **options)
-            pool.limit(*limits)
+            pool.backpressure.limit(*limits)
             self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
             if pool.forks_from_template:
                 checked["min_size"] = total_slots(checked)

@@ -176,7 +176,7 @@ class Shutdown:
         manager.timer.stop()
         for pool in pools:
             with pool.lock:
-                pool.timeouts.reset()       # nothing runs, and the timer has forgotten all
+                pool.lifecycle.timeouts.reset()     # nothing runs; the timer has none
         if manager.recorder is not None:
             # Last, so that every result is stored, if one second is enough for it.
             manager.recorder.close(None if deadline is None else max(deadline, monotonic() + 1))

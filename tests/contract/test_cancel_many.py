@@ -84,7 +84,7 @@ def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor,
     submitter = threading.Thread(target=lambda: submitted.append(bind()), daemon=True)
     submitter.start()
     outside = ((lambda: lane.blocked_submitters) if lane is not None
-               else (lambda: manager(supervisor).threads._blocked_submitters))
+               else (lambda: manager(supervisor).threads.backpressure.blocked_submitters))
     while not outside():
         pass
     assert cancel(waiting)

@@ -276,10 +276,10 @@ def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
     give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
     task = put(f.add, 1, timeout=50)
     hold.reached()
-    assert (task.status, task._spec.pool.timeouts.deadline_of(task)) == (100, None)
+    assert (task.status, task._spec.pool.lifecycle.timeouts.deadline_of(task)) == (100, None)
     hold.go()
     manual.wait()
-    assert task._spec.pool.timeouts.deadline_of(task) is not None
+    assert task._spec.pool.lifecycle.timeouts.deadline_of(task) is not None
     manual.run(0)
     assert task.value(PATIENCE) == 1
 
@@ -417,7 +417,7 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
     manual.wait()
     manual.begin(0)
     pool = manager(supervisor).processes
-    pool._expired(task, pool.timeouts.deadline_of(task))        # as the timer does
+    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))        # as the timer does
     with pytest.raises(TaskTimeoutError,
                        match="endless.*50 s.*Manual cannot end a call that runs.*its result is "
                              "dropped"):
@@ -438,7 +438,7 @@ def test_a_timeout_frees_the_place_of_a_call_that_had_not_begun(supervisor, manu
     task = put(f.add, 1, timeout=50)
     manual.wait()
     pool = manager(supervisor).processes
-    pool._expired(task, pool.timeouts.deadline_of(task))
+    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))
     assert type(task.exception(PATIENCE)) is TaskTimeoutError
     after = put(f.add, 2)
     manual.wait()
@@ -452,7 +452,7 @@ def test_a_timeout_is_retried_in_another_place(supervisor, manual, put):
     manual.wait()
     manual.begin(0)
     pool = manager(supervisor).processes
-    pool._expired(task, pool.timeouts.deadline_of(task))      # as the timer does
+    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))      # as the timer does
     manual.wait()
     manual.run(0)                               # the first attempt comes back, late
     manual.run(1)

@@ -126,7 +126,8 @@ def test_0_of_a_stop_is_now_and_true_is_for_ever(make):
     task = supervisor.put_task(gate)
     gate.reached()
     stop = started(supervisor.stop, True)
-    wait_for(lambda: manager(supervisor).threads._drained, "the stop waits for the task")
+    wait_for(lambda: manager(supervisor).threads.backpressure.drain_waiters,
+             "the stop waits for the task")
     assert task.state == "running"
     gate.go()
     join(stop)

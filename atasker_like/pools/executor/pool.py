@@ -28,10 +28,11 @@ from ..._inspect import described
 from ..._log import log
 from ...constants import TaskType
 from ...engine.deferred import run_deferred
-from ...engine.result import Failure
+from ...engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_cancellation,
+                                 retry_pause, run_callback)
 from ...engine.run_queue import RunQueue
 from ...engine.spec import TaskSpec
-from ...engine.task import CANCELED, COMPLETED, STARTED, Task, number_tasks
+from ...engine.task import STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
 from ..base import Pool
 from ..process import child
@@ -159,21 +160,9 @@ class ExternalPool(Pool):
 
     def _enqueue(self, task: Task[Any]) -> Deferred:
         if isinstance(task._context, TaskPicklingError):
-            return self._finish_deferred(task, COMPLETED, self._failure(task, task._context))
+            return self._settle(task, failure_of(task, task._context), None)
         self.run_queue.push(task)
         return self._dispatch_deferred()
-
-    def _finish_deferred(self, task: Task[Any], status: int, outcome: Any = None) -> Deferred:
-        """Make a task final. Its arguments are dropped after the lock is released."""
-        held = task._references()
-        waiters = self._finish(task, status, perf_counter(), outcome)
-
-        def announce() -> None:
-            nonlocal held
-            held = ()
-            self._notify(task, waiters, inline=False)
-
-        return [announce]
 
     def _dispatch_deferred(self) -> Deferred:
         """Start the tasks that may start, and ask for a giver if there is none."""
@@ -185,8 +174,8 @@ class ExternalPool(Pool):
             self._calls.add(call)
             self._to_submit.append(call)
             task._extra_fields().placement = call
-            self._mark_started(task, perf_counter())
-        self._wake_submitters()
+            self.lifecycle.start(task, perf_counter())
+        self.backpressure.wake_submitters()
         deferred: Deferred = []
         if self.adapter.is_shut_down():
             deferred.append(self._fail_lost)
@@ -195,7 +184,7 @@ class ExternalPool(Pool):
             deferred.append(self._start_submitter)
         return deferred
 
-    def _start_timeout(self, task: Task[Any]) -> None:
+    def arm_timeout(self, task: Task[Any]) -> None:
         """Do nothing: :meth:`_submit_all` arms the timeout when the executor gets the call."""
 
     def _start_submitter(self) -> None:
@@ -237,7 +226,7 @@ class ExternalPool(Pool):
                 spec = task._spec
                 attempt, live = max(1, task.attempts), not task.done()
                 if live and spec.timeout is not None:
-                    super()._start_timeout(task)
+                    super().arm_timeout(task)
             if live:
                 self._give(call, spec, args, kwargs, packed, attempt)
             else:
@@ -317,7 +306,7 @@ class ExternalPool(Pool):
         elif not isinstance(error, (PoolBrokenError, TaskPicklingError)):
             error = self._broken(task, call.adapter, error, "lost")
         if error is not None:
-            self._end(call, error, None, self._is_cancellation(task, error))
+            self._end(call, error, None, is_cancellation(task, error))
         elif task._spec.callback is None or call.abandoned:
             self._end(call, None, value, False)
         else:
@@ -326,7 +315,7 @@ class ExternalPool(Pool):
     def _end_with_callback(self, call: _Call, value: Any) -> None:
         """Call the ``callback`` in a pool thread, since it may block, and then end the task."""
         if not call.task.done():
-            self.run_callback(call.task, value)
+            run_callback(call.task, value)
         self._end(call, None, value, False)
 
     def _end(self, call: _Call, error: BaseException | None, value: Any, cancelled: bool) -> None:
@@ -334,9 +323,9 @@ class ExternalPool(Pool):
         pause = None
         outcome = value
         if error is not None and not cancelled:
-            pause = self._retry_pause(task, error)
-            outcome = self._failure(task, error)
-        before_end = self._before_end(task)
+            pause = retry_pause(task, error)
+            outcome = failure_of(task, error)
+        before_end = before_end_of(task)
         if before_end is None or pause is not None or cancelled or call.abandoned:
             self._enter(call, outcome, pause, cancelled)
             return
@@ -347,14 +336,12 @@ class ExternalPool(Pool):
             self._enter(call, outcome, None, False)
 
         with self.lock:
-            self._tell(end)         # after the hook call for its start
+            self.notifier.add(end)         # after the hook call for its start
 
     def _enter(self, call: _Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
         """Enter the outcome of a call into its task and release its slot."""
         task = call.task
-        waiters = None
         deferred: Deferred = []
-        held = task._references()
         with self.lock:
             first = not call.done
             call.done = True
@@ -362,19 +349,12 @@ class ExternalPool(Pool):
             self._freed(call)
             if (first and not call.abandoned and task._status == STARTED
                     and self._call_of(task) is call):
-                if cancelled:
-                    waiters = self._finish(task, CANCELED, perf_counter())
-                elif pause is not None and self._may_retry(task):
-                    deferred = self._retry(task, pause, outcome.error)
-                else:
-                    waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
-            if (waiters is None and type(outcome) is Failure
-                    and not (task.done() and task._outcome is outcome)):
-                outcome.seen = True         # another attempt follows, or the task ended before
-            deferred += self._dispatch_deferred()
-        del held, outcome
+                deferred = self._settle(task, outcome, pause, cancelled)
+            else:
+                drop_outcome(outcome)       # the task ended before
+            deferred = self._dispatch_deferred() + deferred
+        del outcome
         run_deferred(deferred)
-        self._notify(task, waiters, inline=False)
 
     def _fail_lost(self) -> None:
         """End the calls of an executor that was terminated and reports no more ends."""
@@ -392,7 +372,7 @@ class ExternalPool(Pool):
         if call is None or call.done:
             return []
         if self._withdraw(call):
-            return [*self._finish_deferred(task, CANCELED), *self._dispatch_deferred()]
+            return [*self._settle(task, None, None, cancelled=True), *self._dispatch_deferred()]
         asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
@@ -421,9 +401,6 @@ class ExternalPool(Pool):
             abandoned = call
             if call.handle is not None:
                 deferred.append(lambda: self._stop_late(abandoned))
-        if pause is not None and self._may_retry(task):
-            task._extra_fields().placement = None
-            return deferred + self._retry(task, pause, error) + self._dispatch_deferred()
         name = self.adapter.name if call is None else call.adapter.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s. The executor {name} cannot end a "
@@ -431,8 +408,9 @@ class ExternalPool(Pool):
                                  "and its result is dropped; have the function watch the time "
                                  "itself, or use the supervisor's own pool, which ends its "
                                  "processes")
-        ended = self._finish_deferred(task, COMPLETED, self._failure(task, plain))
-        return [*deferred, *self._dispatch_deferred(), *ended]
+        task._extra_fields().placement = None
+        deferred += self._settle(task, failure_of(task, plain), pause)
+        return deferred + self._dispatch_deferred()
 
     def _stop_late(self, call: _Call) -> None:
         """Cancel an abandoned call if the executor has not begun with it."""

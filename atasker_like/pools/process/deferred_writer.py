@@ -14,9 +14,7 @@ from collections import deque
 from functools import partial
 from operator import length_hint, methodcaller
 from threading import get_ident, main_thread
-from time import perf_counter
 
-from ...engine.task import QUEUED, STARTED
 from ..base import Pool
 from .child import TICKET
 from .pool_process import kill
@@ -116,12 +114,7 @@ class Composer(Pool):
         back = list(process.inflight)
         process.inflight.clear()
         process.lanes.clear()               # _resync() corrects the counts of the lanes
-        now = perf_counter()
-        for task in back:
-            if task._status == STARTED:
-                task._advance(QUEUED, now)
-                self._disarm(task)
-        self.run_queue.requeue([task for task in back if task._status == QUEUED])
+        self.run_queue.requeue([task for task in back if self.lifecycle.revoke(task)])
         if process.tasks_left is not None:
             process.tasks_left += len(back)
         process.inconsistent = False

@@ -125,7 +125,7 @@ class Dispatcher(Composer):
     def _begin(self, task: Task[Any], now: float) -> None:
         """Mark a task as started when it becomes the first one in flight."""
         if task._status == QUEUED:
-            self._mark_started(task, now)
+            self.lifecycle.start(task, now)
 
     def _send(self, process: PoolProcess, batch: list[Task[Any]]) -> None:
         # The tickets are written first, so that they are there when the process reads the frame.
@@ -256,16 +256,12 @@ class Dispatcher(Composer):
         process.inconsistent = True
         inflight = process.inflight
         back: list[Task[Any]] = []
-        now = perf_counter()
         for _ in range(min(taken, len(inflight))):
             process.revoking.append(inflight[-1])
             task = inflight.pop()
             if task._spec.lane is not None:
                 self._leave_lane(process, task._spec.lane, 1)
-            if task._status == STARTED:
-                task._advance(QUEUED, now)
-                self._disarm(task)
-            if task._status == QUEUED:
+            if self.lifecycle.revoke(task):
                 back.append(task)
         if taken:
             process.revoked = True

@@ -38,9 +38,9 @@ from ..._threads import start_thread
 from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.deferred import run_and_launch, run_deferred
-from ...engine.result import Failure
+from ...engine.lifecycle import before_end_of, failure_of, retry_pause, run_callback
 from ...engine.run_queue import RunQueue
-from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
+from ...engine.task import CANCELED, COMPLETED, QUEUED, Task, number_tasks
 from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError, TaskPicklingError
 from ..base import Pool
 from . import child
@@ -187,7 +187,7 @@ class ProcessPool(Upkeep):
             while True:
                 with self.lock:
                     if self.accepting and (run_queue.waiting < run_queue.fast_limit
-                                           or self._has_room(task._spec)):
+                                           or self.backpressure.has_room(task._spec)):
                         if task._extra is None:
                             registry = self.registry
                             registry.last = task._number = number = registry.last + 1
@@ -197,7 +197,7 @@ class ProcessPool(Upkeep):
                         deferred = self._enqueue(task)
                 if self.parking.waiters:
                     self.parking.unpark_one()
-                if deferred is not None or self._reject(task):
+                if deferred is not None or self.backpressure.reject(task):
                     break
             if deferred:
                 run_and_launch(deferred)    # no line may follow: see _commit()
@@ -295,15 +295,15 @@ class ProcessPool(Upkeep):
             with self.lock:
                 if self.accepting:
                     self.registry.add(task)
-                    waiters = self._finish(task, COMPLETED, perf_counter(),
-                                             self._failure(task, error))
+                    waiters = self.lifecycle.finish(task, COMPLETED, perf_counter(),
+                                                    failure_of(task, error))
                     break
             if self.replacement is not None:
                 self.replacement.accept_redirected(task)      # that pool may be able to run it
                 return
             self._ensure_started()
         del held
-        self._notify(task, waiters)
+        self.lifecycle.notify(task, waiters)
 
     # -- dispatch (lock held) ----------------------------------------------------------------------
 
@@ -454,8 +454,8 @@ class ProcessPool(Upkeep):
                       else [])
             if self._logs:
                 deferred = deferred + self._relay_deferred()
-            if self._has_observers:
-                waiters += self._notify_observers()
+            if self.backpressure.has_observers:
+                waiters += self.backpressure.observe_end()
         finally:
             self.lock.release()
             if self.parking.waiters:
@@ -478,7 +478,8 @@ class ProcessPool(Upkeep):
         """
         registry = self.registry
         inflight = process.inflight
-        live, history, recorder = registry.live, registry.history, self.recorder
+        lifecycle = self.lifecycle
+        live, history, recorder = registry.live, registry.history, lifecycle.recorder
         now = perf_counter()
         timed = None
         for number, kind, seconds, outcome in results:
@@ -502,11 +503,11 @@ class ProcessPool(Upkeep):
                 else:
                     self._leave_lane(process, spec.lane, 1)
             if task._extra is None and kind != ERROR and spec.fast_finish:
-                # _finish(), inlined for speed
+                # Lifecycle.finish(), inlined for speed
                 if following is not None and (following._extra is not None
                                               or following._status != QUEUED
                                               or not following._spec.fast_finish
-                                              or now - following._queued > self.late_after):
+                                              or now - following._queued > lifecycle.late_after):
                     self._begin(following, now)
                     task._advance(COMPLETED, now, outcome)
                 else:
@@ -535,7 +536,7 @@ class ProcessPool(Upkeep):
         if kind == PROGRESS:
             running = self.registry.live.get(number)
             if running is not None:
-                self._enter_progress(running, outcome)
+                self.lifecycle.progress(running, outcome)
         elif kind == LOG:
             self._enter_log(number, outcome)
         elif kind == READY:
@@ -558,16 +559,16 @@ class ProcessPool(Upkeep):
         pause = None
         failed = kind == ERROR
         if failed:
-            pause = self._retry_pause(task, outcome)
-            outcome = self._failure(task, outcome)
-        before_end = None if pause is not None else self._before_end(task)
+            pause = retry_pause(task, outcome)
+            outcome = failure_of(task, outcome)
+        before_end = None if pause is not None else before_end_of(task)
         if before_end is None and (failed or task._spec.callback is None):
             self._end(task, outcome, pause)
             return
 
         def end() -> None:
             if not failed:
-                self.run_callback(task, outcome)
+                run_callback(task, outcome)
             if before_end is not None:
                 before_end(task, outcome)
             self._end(task, outcome)
@@ -576,23 +577,12 @@ class ProcessPool(Upkeep):
             self._spawn(end)
         else:
             with self.lock:
-                self._tell(end)         # after the hook call for its start
+                self.notifier.add(end)         # after the hook call for its start
 
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
-        held = task._references()
-        waiters = None
-        deferred: Deferred = []
         with self.lock:
-            if pause is not None and self._may_retry(task):
-                outcome.seen = True
-                deferred = self._retry(task, pause, outcome.error)
-            else:
-                waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
-                if waiters is None and type(outcome) is Failure and task._outcome is not outcome:
-                    outcome.seen = True         # it was marked completed or cancelled before
-        del held
+            deferred = self._settle(task, outcome, pause)
         run_deferred(deferred)
-        self._notify(task, waiters, inline=False)
 
     # -- the end of a process ----------------------------------------------------------------------
 
@@ -699,11 +689,11 @@ class ProcessPool(Upkeep):
         for victim in victims:
             if ending is None or ending[0] is not victim:
                 error: BaseException = process_died_error(process.pid, status, victim)
-                self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
+                self._end(victim, failure_of(victim, error), retry_pause(victim, error))
             elif ending[1] is None:
                 self._cancelled(victim)
             else:
-                self._end(victim, self._failure(victim, ending[1]), ending[2])
+                self._end(victim, failure_of(victim, ending[1]), ending[2])
         if exitcode == NO_GUARD and not process.ready and not self._closing:
             self._tell_unguarded()
         elif not process.ready and not self._closing:
@@ -722,7 +712,7 @@ class ProcessPool(Upkeep):
             if self.accepting or self.run_queue.waiting:
                 self._refill_idle()
                 deferred = self._grow()
-            self._wake_submitters()
+            self.backpressure.wake_submitters()
             exited = self._all_exited()
         run_deferred(deferred)
         for latch in exited:
@@ -742,23 +732,18 @@ class ProcessPool(Upkeep):
 
     def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
         """Requeue tasks that a process has not begun; return the cancelled ones. (lock held)"""
-        now = perf_counter()
         undone = [task for task in tasks
                   if task._extra is not None and task._extra.cancel_requested]
-        for task in tasks:
-            if task._status == STARTED:
-                task._advance(QUEUED, now)
-                self._disarm(task)
-        self.run_queue.requeue([task for task in tasks
-                                if task._status == QUEUED and task not in undone])
+        queued = [task for task in tasks if self.lifecycle.revoke(task)]
+        self.run_queue.requeue([task for task in queued if task not in undone])
         return undone
 
     def _cancelled(self, task: Task[Any]) -> None:
         held = task._references()
         with self.lock:
-            waiters = self._finish(task, CANCELED, perf_counter())
+            waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
         del held
-        self._notify(task, waiters, inline=False)
+        self.lifecycle.notify(task, waiters, inline=False)
 
     def _served(self) -> bool:
         """Return True if a process takes tasks, now or after its current task. (lock held)"""
@@ -780,10 +765,10 @@ class ProcessPool(Upkeep):
                     f"({task.short_id}): {why}")
                 error.__cause__ = cause
                 held = task._references()
-                ended.append((task, held, self._finish(task, COMPLETED, perf_counter(),
-                                                         self._failure(task, error))))
+                ended.append((task, held, self.lifecycle.finish(task, COMPLETED, perf_counter(),
+                                                         failure_of(task, error))))
         for task, held, waiters in ended:
-            self._notify(task, waiters, inline=False)
+            self.lifecycle.notify(task, waiters, inline=False)
 
     def _end_process(self, process: PoolProcess) -> Deferred:
         """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
@@ -840,11 +825,9 @@ class ProcessPool(Upkeep):
             process.revoking.clear()
             flying.update(process.inflight)
         standing = self.run_queue.waiting_tasks()
-        now = perf_counter()
         for task in moving:
-            if task._status == STARTED and task not in flying:
-                task._advance(QUEUED, now)
-                self._disarm(task)
+            if task not in flying:
+                self.lifecycle.revoke(task)
         self.run_queue.requeue([task for task in self.registry.live.values()
                                 if (task._status == QUEUED and task not in standing
                                     and task not in flying)])
@@ -896,9 +879,9 @@ class ProcessPool(Upkeep):
         self.run_queue.requeue(self._revoke(process))
         if task not in process.inflight:
             if error is None:               # it had not begun: its process can stay
-                waiters = self._finish(task, CANCELED, perf_counter())
+                waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
                 self._removed_from_queue([task])
-                return [lambda: self._notify(task, waiters)]
+                return [lambda: self.lifecycle.notify(task, waiters)]
             # It did not begin before its timeout: the process hangs, and another one gets the task.
             task = None     # type: ignore[assignment]
         elif process.inflight[-1] is not task:
@@ -957,10 +940,6 @@ class ProcessPool(Upkeep):
         """See :meth:`Pool.refuse_during_import`."""
         if is_being_imported():
             end_if_pool_process()
-
-    def _delay(self, task: Task[Any], pause: float) -> None:
-        self.refuse_during_import()     # at the end of the pause, the import may be over
-        super()._delay(task, pause)
 
     def _needs_process(self) -> bool:
         """Return True if another process should be started. (lock held)"""

@@ -108,7 +108,7 @@ def test_block(make_supervisor):
     first = call(0)
     submitters = [aside(lambda number=number: call(number)) for number in range(1, 6)]
     pool = supervisor.pool_for(TT_THREAD)
-    wait_for(lambda: len(pool._blocked_submitters) == 5)
+    wait_for(lambda: len(pool.backpressure.blocked_submitters) == 5)
     assert supervisor.stats().thread.waiting == 1
     blocker.go()
     first.value(PATIENCE)
@@ -116,7 +116,7 @@ def test_block(make_supervisor):
         thread.join(PATIENCE)
         told[0].value(PATIENCE)
     assert sorted(ran) == [0, 1, 2, 3, 4, 5]
-    assert not pool._blocked_submitters and not pool._has_observers
+    assert not pool.backpressure.blocked_submitters and not pool.backpressure.has_observers
 
 
 def test_a_task_that_fills_its_own_pools_queue_is_not_stuck(make_supervisor):
@@ -147,7 +147,7 @@ def test_who_waits_outside_is_told_of_the_stop(make_supervisor):
     call = background_task(len, supervisor=supervisor)
     inside = call("abc")
     thread, told = aside(lambda: call("abcd"))
-    wait_for(lambda: supervisor.pool_for(TT_THREAD)._blocked_submitters)
+    wait_for(lambda: supervisor.pool_for(TT_THREAD).backpressure.blocked_submitters)
     stop, _ = aside(supervisor.stop)
     thread.join(PATIENCE)
     assert isinstance(told[0], SupervisorStoppedError)
@@ -162,7 +162,7 @@ def test_more_room_lets_them_in(make_supervisor):
     call = background_task(len, supervisor=supervisor)
     call("")
     thread, told = aside(lambda: call("abcd"))
-    wait_for(lambda: supervisor.pool_for(TT_THREAD)._blocked_submitters)
+    wait_for(lambda: supervisor.pool_for(TT_THREAD).backpressure.blocked_submitters)
     supervisor.set_thread_pool(max_queued=0)
     thread.join(PATIENCE)
     blocker.go()
@@ -211,7 +211,7 @@ def test_processes(make_supervisor, tmp_path, on_full):
         assert call(3, 3).state == "cancelled"
     else:
         thread, told = aside(lambda: call(3, 3))
-        wait_for(lambda: pool._blocked_submitters)
+        wait_for(lambda: pool.backpressure.blocked_submitters)
     with pool.lock:
         pool._idle.append(process)
         pool.run_queue.active -= 1

@@ -336,7 +336,7 @@ def test_hooks_posted_to_the_loop_are_waited_for(supervisor):
             await queue.submit(co_one)
             deadline = time.monotonic() + PATIENCE
             # the loop stands still meanwhile
-            while queue._pool._calling and time.monotonic() < deadline:
+            while queue._pool.notifier.is_calling and time.monotonic() < deadline:
                 time.sleep(0.001)
             await queue.join()
             assert len(told) == number

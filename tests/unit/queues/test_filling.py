@@ -120,7 +120,8 @@ class Failing:
         self.run = Aside(queue.run) if running else None
         wait_until(lambda: queue._running or not running)
         self.mapped = Aside(queue.map, self.ran.append, [1, 2])
-        wait_until(lambda: queue._lane.blocked_submitters or queue._lane.pool._blocked_submitters)
+        wait_until(lambda: queue._lane.blocked_submitters
+                   or queue._lane.pool.backpressure.blocked_submitters)
 
     def close(self):
         Aside(self.queue.shutdown).result()
@@ -206,7 +207,7 @@ def test_submission_blocked_for_room_in_a_full_pool_is_refused_when_the_queue_is
         queue.start()
         blocked = Aside(queue.submit, abs, -1)
         threads = manager(small).threads
-        wait_until(lambda: threads._blocked_submitters)
+        wait_until(lambda: threads.backpressure.blocked_submitters)
         Aside(ENDS[end], queue).result()
         with pytest.raises(ClosedError, match="closed"):
             blocked.result()
