@@ -192,7 +192,7 @@ def test_start_is_late_after_the_limit(pool):
     assert pool.heard[1][0] == "late" and pool.heard[1][1] == pytest.approx(3.0)
 
 
-# -- settle_attempt(): how an attempt ends ----------------------------------------------------------
+# -- settle_attempt(): how an attempt ends ---------------------------------------------------------
 
 
 def settle(pool, task, error=None, pause=None, cancelled=False):
