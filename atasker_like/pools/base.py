@@ -431,7 +431,7 @@ class Pool:
 
     # -- the end of an attempt ---------------------------------------------------------------------
 
-    def _settle(self, task: Task[Any], outcome: Any, pause: float | None,
+    def _attempt_ended(self, task: Task[Any], outcome: Any, pause: float | None,
                 cancelled: bool = False) -> Deferred:
         """Settle an attempt whose slot has been released. (lock held)
 

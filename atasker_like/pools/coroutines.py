@@ -336,7 +336,7 @@ class CoroutinePool(Pool):
                 extra.running = 0
                 self.run_queue.release(task)
             if first and task._status == STARTED:
-                deferred = self._settle(task, outcome, pause, cancelled)
+                deferred = self._attempt_ended(task, outcome, pause, cancelled)
             else:
                 drop_outcome(outcome)       # the task ended before
             if task._spec.lane is not None:
@@ -398,7 +398,7 @@ class CoroutinePool(Pool):
 
     def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
                          pause: float | None) -> Deferred:
-        return self._stop(task) + self._settle(task, failure_of(task, error), pause)
+        return self._stop(task) + self._attempt_ended(task, failure_of(task, error), pause)
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""

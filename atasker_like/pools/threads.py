@@ -700,7 +700,7 @@ class ThreadPool(Pool):
         pool_thread = self._thread_of(task)
         if pool_thread is not None:
             self._abandon_task(pool_thread)
-        return self._settle(task, failure_of(task, error), pause) + self._dispatch_deferred()
+        return self._attempt_ended(task, failure_of(task, error), pause) + self._dispatch_deferred()
 
     def abandon_all(self) -> list[str]:
         """See :meth:`Pool.abandon_all`. The functions go on in abandoned threads."""

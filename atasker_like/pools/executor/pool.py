@@ -160,7 +160,7 @@ class ExternalPool(Pool):
 
     def _enqueue(self, task: Task[Any]) -> Deferred:
         if isinstance(task._context, TaskPicklingError):
-            return self._settle(task, failure_of(task, task._context), None)
+            return self._attempt_ended(task, failure_of(task, task._context), None)
         self.run_queue.push(task)
         return self._dispatch_deferred()
 
@@ -349,7 +349,7 @@ class ExternalPool(Pool):
             self._freed(call)
             if (first and not call.abandoned and task._status == STARTED
                     and self._call_of(task) is call):
-                deferred = self._settle(task, outcome, pause, cancelled)
+                deferred = self._attempt_ended(task, outcome, pause, cancelled)
             else:
                 drop_outcome(outcome)       # the task ended before
             deferred = self._dispatch_deferred() + deferred
@@ -372,7 +372,8 @@ class ExternalPool(Pool):
         if call is None or call.done:
             return []
         if self._withdraw(call):
-            return [*self._settle(task, None, None, cancelled=True), *self._dispatch_deferred()]
+            return [*self._attempt_ended(task, None, None, cancelled=True),
+                    *self._dispatch_deferred()]
         asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
@@ -409,7 +410,7 @@ class ExternalPool(Pool):
                                  "itself, or use the supervisor's own pool, which ends its "
                                  "processes")
         task._extra_fields().placement = None
-        deferred += self._settle(task, failure_of(task, plain), pause)
+        deferred += self._attempt_ended(task, failure_of(task, plain), pause)
         return deferred + self._dispatch_deferred()
 
     def _stop_late(self, call: _Call) -> None:

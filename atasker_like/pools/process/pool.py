@@ -581,7 +581,7 @@ class ProcessPool(Upkeep):
 
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         with self.lock:
-            deferred = self._settle(task, outcome, pause)
+            deferred = self._attempt_ended(task, outcome, pause)
         run_deferred(deferred)
 
     # -- the end of a process ----------------------------------------------------------------------
