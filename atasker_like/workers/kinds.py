@@ -717,7 +717,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     if issubclass(type(f), (staticmethod, classmethod)):
         raise InvalidTypeError(f"background_worker takes a function, not {a_kind(f)}; derive a "
                                "class from BackgroundWorker, and define run() in it")
-    if not callable(f) or isinstance(f, BackgroundWorker):
+    if not callable(f) or issubclass(type(f), BackgroundWorker):
         raise not_a_function("background_worker", f)
 
     kind: type[BackgroundWorker]
