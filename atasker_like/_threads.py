@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+from sys import is_finalizing
 
 from .errors import SupervisorError
 
@@ -34,6 +35,8 @@ class PackageThread(threading.Thread):
         :raises RuntimeError, MemoryError: the system has no thread to give; it may have one later.
         :raises SupervisorError: this interpreter allows none.
         """
+        if is_finalizing():     # the thread would never run, and Python before 3.12 waits for it
+            raise RuntimeError("can't start a thread at the end of the interpreter")
         try:
             super().start()
         except RuntimeError as error:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import abc, deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
@@ -108,8 +108,6 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
     :param most: the number of calls in a list, at most (default: 512).
     :return: a list if all items are there, else an iterator.
     """
-    from collections import abc
-
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {a_kind(items)}{advice}")

@@ -348,7 +348,7 @@ def ending(scene, what):
     import os
     import threading
 
-    from atasker_like import background_task, task_supervisor
+    from atasker_like import background_task, task_supervisor, tmap
 
     from . import work
 
@@ -362,6 +362,9 @@ def ending(scene, what):
         return
     if what == "finalizer":
         left_behind = Last(lambda: background_task(abs)(-1).value(2))
+        return
+    if what == "finalizer's queue":
+        left_behind = Last(lambda: tmap(abs, [-1]))
         return
     if what == "explicit":
         task_supervisor.start()

@@ -72,12 +72,14 @@ def interpreter_ends(scene):
         for kind in ("thread", "process", "coroutine"):
             scene.check(log.count("ValueError: error of a %s" % kind) >= 1,
                         "the error of a %s in a global was not logged: %s" % (kind, log[-1500:]))
-    with Program(scene, "ending", "finalizer") as program:
-        scene.injected()
-        _ends(scene, program, "first use in a finalizer")
-        told = [line for line in program.said().splitlines() if line.startswith("finalizer")]
-        refused = told[:1] and "SupervisorStoppedError" in told[0] and "finalized" in told[0]
-        scene.check(refused and len(told) == 1, "the first use in a finalizer was told %s" % told)
+    for what in ("finalizer", "finalizer's queue"):
+        with Program(scene, "ending", what) as program:
+            scene.injected()
+            _ends(scene, program, "first use in a finalizer")
+            told = [line for line in program.said().splitlines() if line.startswith("finalizer")]
+            refused = told[:1] and "SupervisorStoppedError" in told[0] and "finalized" in told[0]
+            scene.check(refused and len(told) == 1, "the first use in a %s was told %s" % (
+                what, told))
     for what, answer in OUTLIVES.items():
         with Program(scene, "ending", what) as program:
             scene.injected()

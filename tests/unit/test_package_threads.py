@@ -24,6 +24,12 @@ def test_thread_where_daemon_threads_are_forbidden_is_none_and_holds_no_exit(mak
     assert supervisor.stop(wait=PATIENCE).complete
 
 
+def test_thread_at_the_end_of_the_interpreter_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(_threads, "is_finalizing", lambda: True)
+    with pytest.raises(RuntimeError, match="end of the interpreter"):
+        _threads.PackageThread(print).start()
+
+
 def test_task_where_threads_are_forbidden_is_refused_at_once(make_supervisor, monkeypatch):
     def refuse(thread):
         raise RuntimeError("thread is not supported for isolated subinterpreters")
