@@ -15,49 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._log import set_debug
-    from .collections import FunctionCollection, TaskCollection
-    from .constants import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TASK_STATUS_CANCELED,
-                            TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED,
-                            TASK_STATUS_STARTED, TT_COROUTINE, TT_MP, TT_THREAD, Priority,
-                            TaskStatus, TaskType)
-    from .engine.current import check_cancelled, current_task, report_progress
-    from .engine.lanes import Lane
-    from .engine.result import TaskResult
-    from .engine.task import Progress, Task
-    from .errors import (BackendNotConfiguredError, CheckpointError, ClosedError, ExecutionError,
-                         InvalidArgumentError, InvalidFieldError, InvalidTypeError, PoolBrokenError,
-                         ProcessDiedError, QueueFullError, QueueStateError, RemoteError,
-                         RemoteTraceback, ResultBackendError, ResultNotStoredError,
-                         ServiceConnectionError, SupervisorBusyError, SupervisorError,
-                         SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
-                         TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
-                         TaskRetryError, TaskTimeoutError, WaitDeadlockError, WaitTimeoutError)
-    from .executors import ProcessExecutor, ThreadExecutor
-    from .jobs import AsyncJob, AsyncJobScheduler
-    from .locals import LocalProxy, Locker, g
-    from .loops import ALoop
-    from .options import TaskOptions
-    from .pools.process.buffers import shared
-    from .pools.views import ProcessPoolView, ThreadPoolView
-    from .queues.async_queue import AsyncQueue
-    from .queues.bound import QueueTask
-    from .queues.checkpoint import Checkpoint
-    from .queues.groups import SyncTaskGroup, TaskGroup
-    from .queues.handles import SyncTaskHandle, TaskHandle
-    from .queues.maps import amap, iter_completed, pmap, run, tmap
-    from .queues.summary import RunSummary
-    from .queues.sync_queue import ProcessQueue, ThreadQueue
-    from .results import (AsyncResult, Backend, MemoryBackend, SQLiteBackend, StoredResult,
-                          SyncResult, TaskState)
-    from .supervisor.stats import Info, PoolStats, Stats, StopReport, WorkerStats
-    from .supervisor.supervisor import TaskSupervisor
-    from .tasks import BoundTask, background_task, co_mp_apply, task_supervisor
-    from .waiting import as_completed, co_as_completed, co_wait_completed, wait_completed
-    from .workers.base import BackgroundWorker
-    from .workers.kinds import (BackgroundAsyncWorker, BackgroundEventWorker,
-                                BackgroundIntervalWorker, BackgroundQueueWorker, background_worker)
-
 __version__ = "0.1.0"
 
 _HOMES = {

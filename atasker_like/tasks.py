@@ -170,7 +170,7 @@ class BoundTask(Generic[P, T_co], Decorated):
         @overload
         def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]: ...
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
         try:
             return self._start(self._spec, args, kwargs or None)
         except SupervisorError as error:

@@ -8,6 +8,8 @@ import pytest
 
 import atasker_like
 
+from .support import stubs
+
 #: What applications written for atasker import from the package's root.
 MODEL = {
     "TaskSupervisor", "task_supervisor", "TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL",
@@ -116,3 +118,9 @@ def test_there_are_examples():
     examples = sum(len(test.examples) for name in MODULES
                    for test in finder.find(importlib.import_module(name)))
     assert examples >= 10
+
+
+@pytest.mark.parametrize("package", stubs.PACKAGES)
+def test_stub_is_current(package):
+    assert stubs.path_of(package).read_text(encoding="utf-8") == stubs.stub_of(package), (
+        "run python -m tests.support.stubs")

@@ -22,16 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..errors import (InvalidFieldError, ServiceConnectionError, TaskExecutionError,
-                          TaskRefusedError)
-    from .addresses import Address
-    from .client import Client
-    from .client_connection import TaskFuture
-    from .server import Server
-    from .service import Service
-    from .sync_client import SyncClient, SyncTaskFuture
-    from .task import Task, TaskResult, TaskResultError, TaskResultOk
-
 _HOMES = {
     "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError",
                  "TaskRefusedError"),
