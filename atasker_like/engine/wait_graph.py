@@ -111,7 +111,7 @@ class _UnconfirmedWait(Wait):
 
     def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool) -> None:
         Wait.__init__(self, waiter, tasks, certain)
-        self.confirmed = False
+        self.confirmed: bool = False
 
     def mailbox(self) -> LoopMailbox:
         """Return the mailbox of the loop in which the wait is confirmed."""

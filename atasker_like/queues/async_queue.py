@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .._progress import ShowProgress
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
-    from ..options import Options, TaskOptions
+    from ..options import OnFull, Options, TaskOptions
     from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
     from .bound import QueueTask
     from .calls import Call
@@ -84,7 +84,7 @@ class AsyncQueue(TaskQueue):
     """
 
     tt = TT_COROUTINE
-    on_full = "raise"
+    on_full: OnFull = "raise"
     _handle = TaskHandle
     _group = TaskGroup
 

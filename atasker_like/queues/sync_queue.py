@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from .._progress import ShowProgress
     from ..engine.task import Task
-    from ..options import Options, TaskOptions
+    from ..options import OnFull, Options, TaskOptions
     from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
     from .bound import QueueTask
     from .queue_tasks import MakesSyncQueueTask, SyncQueueTask
@@ -44,7 +44,7 @@ __all__ = ["ProcessQueue", "ThreadQueue"]
 
 
 class _BlockingQueue(TaskQueue):
-    on_full = "block"
+    on_full: OnFull = "block"
     _handle = SyncTaskHandle
     _group = SyncTaskGroup
 

@@ -1,33 +1,67 @@
 """Compare what type checkers report with what the files of this folder expect.
 
-``python -m tests.typing`` needs mypy and basedpyright. It checks four things: mypy --strict finds
-nothing in the package and in the files here; basedpyright finds nothing in ``values.py``; in
-``mistakes.py``, both find an error in each line with a mark, and in no other one; and basedpyright
-knows the types of nearly all public names of the package (``--verifytypes``).
+``python -m tests.typing`` needs basedpyright, jedi and mypy. It checks:
+
+* mypy --strict finds nothing in the package, in the files here, and in the examples of ``PAGES``;
+  basedpyright finds nothing in ``values.py``;
+* in ``mistakes.py``, both find an error in each line with a mark, and in no other one;
+* in the types of ``reveals.py``, hardly any ``Any`` is left;
+* basedpyright knows the types of nearly all public names of the package (``--verifytypes``);
+* jedi, which completes names in editors and in IPython, finds the names of ``COMPLETED``.
 """
+import doctest
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MISTAKES = HERE / "mistakes.py"
 MARK = "# mistake"
+ENVIRONMENT = dict(os.environ, PYTHONPATH=str(ROOT), MYPYPATH=str(ROOT))
 
 #: The least share of the package's public names whose types are complete.
-COMPLETE = 0.99
+COMPLETE = 0.98
+
+#: The most types in reveals.py that may contain Any.
+MOST_ANY = 6
+
+#: Pages whose examples are complete programs with types.
+PAGES = ("docs/howto/migrate_concurrent_futures.rst", "docs/howto/migrate_multiprocessing.rst",
+         "docs/reference/executors.rst")
+
+PROGRAM = """
+import atasker_like
+from atasker_like import ThreadQueue, background_task, task_supervisor, wait_completed
+
+@background_task(retries=2)
+def fetch(url: str) -> bytes: ...
+
+queue = ThreadQueue()
+"""
+
+#: Names that an editor offers behind each expression in that program.
+COMPLETED = {
+    "atasker_like.": {"background_task", "AsyncQueue", "TaskSupervisor", "service"},
+    "task_supervisor.": {"put_task", "lane", "stop"},
+    "queue.": {"submit", "map", "run"},
+    "fetch.": {"map", "options", "starmap"},
+    "fetch('a').": {"cancel", "value", "wait"},
+}
 
 
-def mypy(*paths):
-    """Return the errors as (path, line, text)."""
-    done = subprocess.run([sys.executable, "-m", "mypy", "--strict", *map(str, paths)], cwd=ROOT,
+def mypy(*paths, level="error"):
+    """Return the errors, or the notes, as (path, line, text)."""
+    done = subprocess.run([sys.executable, "-m", "mypy", "--strict", *map(str, paths)],
+                          cwd=ROOT, env=ENVIRONMENT,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if done.returncode not in (0, 1):
         sys.exit(f"mypy failed:\n{done.stdout}{done.stderr}")
-    found = re.findall(r"^(.+?):(\d+): error: (.*)$", done.stdout, re.MULTILINE)
+    found = re.findall(rf"^(.+?):(\d+): {level}: (.*)$", done.stdout, re.MULTILINE)
     return [((ROOT / path).resolve(), int(line), text) for path, line, text in found]
 
 
@@ -35,7 +69,7 @@ def basedpyright(*arguments):
     """Return its report."""
     done = subprocess.run([sys.executable, "-m", "basedpyright", "--outputjson",
                            *map(str, arguments)],
-                          cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT)),
+                          cwd=ROOT, env=ENVIRONMENT,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     try:
         return json.loads(done.stdout)
@@ -58,6 +92,29 @@ def incomplete():
         if symbol["isExported"] and (not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"])]
 
 
+def write_examples(folder):
+    """Write the examples of each page as a program, with their lines where they are there."""
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        lines = [""] * text.count("\n")
+        for example in doctest.DocTestParser().get_examples(text):
+            code = example.source.rstrip("\n").split("\n")
+            lines[example.lineno:example.lineno + len(code)] = code
+        path = Path(folder, Path(page).with_suffix(".py").name)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield path
+
+
+def not_completed():
+    import jedi
+
+    project = jedi.Project(str(ROOT))
+    for expression, names in COMPLETED.items():
+        found = jedi.Script(PROGRAM + expression, project=project).complete()
+        for name in sorted(names - {completion.name for completion in found}):
+            yield f"jedi: {expression}{name} is not completed"
+
+
 def main():
     lines = MISTAKES.read_text(encoding="utf-8").split("\n")
     marked = {number for number, line in enumerate(lines, 1) if line.endswith(MARK)}
@@ -72,12 +129,22 @@ def main():
                   for line in sorted(marked - set(errors))]
         wrong += [f"{name}: {MISTAKES}:{line}: {errors[line]}"
                   for line in sorted(set(errors) - marked)]
+    with tempfile.TemporaryDirectory() as folder:
+        wrong += [f"mypy: {path.name}, an example of a page: {line}: {text}"
+                  for path, line, text in mypy(*write_examples(folder))]
+    types = [text for path, _, text in mypy(HERE / "reveals.py", level="note")
+             if text.startswith("Revealed type")]
+    loose = [text for text in types if re.search(r"\bAny\b", text)]
+    if len(loose) > MOST_ANY:
+        wrong += [f"mypy: reveals.py: {text}" for text in loose]
+    wrong += not_completed()
     share, names = incomplete()
     if share < COMPLETE:
         wrong += [f"basedpyright: the type of {name} is not complete" for name in names]
     print("\n".join(wrong)
           or f"mypy and basedpyright find each of {len(marked)} mistakes, and no other; "
-          f"{share:.1%} of the types are complete")
+          f"{share:.1%} of the types are complete; {len(loose)} of {len(types)} revealed types "
+          "contain Any")
     return bool(wrong)
 
 

@@ -97,7 +97,7 @@ class _Packed:
     def __init__(self, loads: Callable[..., Any], data: Any,
                  buffers: list[pickle.PickleBuffer]) -> None:
         self._loads = loads
-        self.data = data
+        self.data: Any = data
         self._buffers = buffers
 
     def __reduce_ex__(self, protocol: Any) -> Any:
