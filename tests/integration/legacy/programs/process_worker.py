@@ -1,5 +1,9 @@
-"""A worker whose run goes to the process pool."""
+"""Workers whose run goes to the process pool.
+
+atasker stops for good at a result that comes before it has noted the task: hence the pauses.
+"""
 import os
+import time
 
 from atasker import BackgroundIntervalWorker, BackgroundQueueWorker
 
@@ -12,6 +16,7 @@ class Square(BackgroundQueueWorker):
 
     @staticmethod
     def run(task, *args, **kwargs):
+        time.sleep(0.2)
         return task * task, os.getpid(), kwargs.get('o'), '_worker' in kwargs
 
     def process_result(self, result):
@@ -25,6 +30,7 @@ class Count(BackgroundIntervalWorker):
 
     @staticmethod
     def run(**kwargs):
+        time.sleep(0.2)
         return 1
 
     def process_result(self, result):
