@@ -453,10 +453,11 @@ def test_file_is_at_most_600_lines_long_without_docstrings(name):
 
 def test_no_line_has_more_than_100_columns():
     top = PACKAGE.parent
-    found = [f"{path.relative_to(top)}:{number}" for folder in ("atasker_like", "docs", "tests")
-             for path in sorted((top / folder).rglob("*.py"))
+    files = [path for folder in ("atasker_like", "docs", "tests")
+             for kind in ("*.py", "*.rst", "*.svg") for path in sorted((top / folder).rglob(kind))]
+    found = [f"{path.relative_to(top)}:{number}" for path in [*sorted(top.glob("*.rst")), *files]
              for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-             if len(line) > MOST_COLUMNS]
+             if len(line) > MOST_COLUMNS and not line.startswith(".. autofunction:: ")]
     assert not found
 
 

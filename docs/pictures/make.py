@@ -6,6 +6,7 @@
 Lines and text have the colour of the text around a picture, so that it fits light and dark pages.
 """
 import pathlib
+import re
 import subprocess
 import sys
 from xml.sax.saxutils import escape
@@ -19,6 +20,13 @@ HEAD = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" 
         '<defs><marker id="{name}-arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
         'markerHeight="8" orient="auto-start-reverse"><path d="M0 0 L10 5 L0 10 z" '
         'fill="currentColor" stroke="none"/></marker></defs>\n')
+
+
+def folded(svg):
+    """Return an SVG file with the attributes of long lines in lines of their own."""
+    return "\n".join(line if len(line) <= 100 else
+                     re.sub("<[^>]+>", lambda tag: tag.group().replace('" ', '"\n'), line)
+                     for line in svg.split("\n"))
 
 
 class Picture:
@@ -51,7 +59,7 @@ class Picture:
             self.text(x, y, label, anchor=options.get("anchor", "middle"))
 
     def __str__(self):
-        return "".join(self._parts) + "</svg>\n"
+        return folded("".join(self._parts) + "</svg>\n")
 
 
 def choice():
@@ -167,12 +175,12 @@ def demo_screen():
     lines = ["$ python3 -m atasker_like demo", "", *report.splitlines()]
     width = 24 + 8.5 * max(len(line) for line in lines)
     height = 24 + 18 * len(lines)
-    rows = "".join('<text x="12" y="{}" xml:space="preserve">{}</text>\n'
-                   .format(26 + 18 * number, escape(line)) for number, line in enumerate(lines))
-    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:.0f} {1}" width="{0:.0f}" '
-            'font-family="monospace" font-size="14" fill="#e6e6e6">\n'
-            '<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>\n{2}</svg>\n'
-            .format(width, height, rows))
+    rows = "".join('<text x="12" y="{}">{}</text>\n'.format(26 + 18 * number, escape(line))
+                   for number, line in enumerate(lines))
+    head = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:.0f} {1}" width="{0:.0f}" '
+            'xml:space="preserve" font-family="monospace" font-size="14" fill="#e6e6e6">\n'
+            '<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>\n')
+    return folded(head.format(width, height) + rows + "</svg>\n")
 
 
 def main():
