@@ -175,10 +175,10 @@ def demo_screen():
     lines = ["$ python3 -m atasker_like demo", "", *report.splitlines()]
     width = 24 + 8.5 * max(len(line) for line in lines)
     height = 24 + 18 * len(lines)
-    rows = "".join('<text x="12" y="{}">{}</text>\n'.format(26 + 18 * number, escape(line))
-                   for number, line in enumerate(lines))
+    rows = "".join('<text x="12" y="{}" xml:space="preserve"\n>{}</text>\n'
+                   .format(26 + 18 * number, escape(line)) for number, line in enumerate(lines))
     head = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:.0f} {1}" width="{0:.0f}" '
-            'xml:space="preserve" font-family="monospace" font-size="14" fill="#e6e6e6">\n'
+            'font-family="monospace" font-size="14" fill="#e6e6e6">\n'
             '<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>\n')
     return folded(head.format(width, height) + rows + "</svg>\n")
 
