@@ -173,11 +173,16 @@ class ProcessPools:
 
     def configure(self, sizes: Mapping[str, int | None], min_size: int | str | None = None,
                   max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
-                  **options: Any) -> None:
+                  prefetch: int | None = None, **options: Any) -> None:
         """Set sizes, limits, and options of the processes; None keeps a value."""
         follow_threads()        # before a thread starts processes ahead
         checked = dict(self.sizes, **checked_sizes("process", **sizes))
         external = self.external
+        if prefetch is not None:
+            prefetch = _checks.count("prefetch", prefetch, 0)
+            if external is None:
+                raise InvalidArgumentError("prefetch is for an executor in mp_pool; the own pool "
+                                           "sends short tasks ahead by itself, and takes them back")
         if external is not None:
             _refuse_for(external, min_size=min_size, **options)
             if sizes.get("pool_size") == 0:
@@ -185,6 +190,8 @@ class ProcessPools:
             limits = checked_limits(external, "process", max_queued, on_full, aging)
             external.backpressure.limit(*limits)
             self.sizes = checked
+            if prefetch is not None:
+                external.prefetched.each = prefetch
             external.resize(*self._slots(checked))
         else:
             if sizes.get("pool_size") == 0:

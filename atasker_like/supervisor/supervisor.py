@@ -209,7 +209,8 @@ class TaskSupervisor(NoExecutor):
                     initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                     initializer_timeout: Seconds | None = None, maxtasksperchild: int | None = None,
                     max_age: Seconds | None = None, max_memory: int | None = None,
-                    serializer: SerializerModule | None = None) -> None:
+                    serializer: SerializerModule | None = None,
+                    prefetch: int | None = None) -> None:
         """Set the slots of the process pool, as :meth:`set_thread_pool`; make it if there is none.
 
         Processes start on first use, or ahead of it, when this returns, with ``min_size``. In a
@@ -240,13 +241,15 @@ class TaskSupervisor(NoExecutor):
             0 is never. Without ``/proc`` nothing happens.
         :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for
             lambdas, closures and functions of notebooks (default: :mod:`pickle`).
+        :param prefetch: calls of any length that an executor in the pool's position gets ahead for
+            each slot; urgent tasks may have to wait for them. (default: short calls only)
         """
         self._supervisor_parts.processes.configure(
             {"pool_size": pool_size, "reserve_normal": reserve_normal,
              "reserve_high": reserve_high}, min_size, max_queued, on_full, aging,
             start_method=start_method, initializer=initializer, initargs=initargs,
             initializer_timeout=initializer_timeout, maxtasksperchild=maxtasksperchild,
-            max_age=max_age, max_memory=max_memory, serializer=serializer)
+            max_age=max_age, max_memory=max_memory, serializer=serializer, prefetch=prefetch)
 
     def create_mp_pool(self, processes: int | None = None,
                        initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),

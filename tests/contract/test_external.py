@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+import atasker_like.pools.executor.pool as pool_module
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
@@ -298,6 +299,181 @@ def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
     manual.run(0)
     assert goes_on.value(PATIENCE) == 2
     assert len(manual.calls) == 1
+
+
+# -- prefetching -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def learned(supervisor, manual, put):
+    """A function that is known to be short; the call with the only slot is one of it."""
+    add = background_task(f.add, tt=TT_MP, supervisor=supervisor)
+    first = add(0)
+    manual.finish(1)
+    assert first.value(PATIENCE) == 0
+    return add
+
+
+def states(tasks):
+    return [task.state for task in tasks]
+
+
+def test_short_calls_are_prefetched_and_get_slots_in_order(supervisor, manual, learned):
+    tasks = [learned(number) for number in range(3)]
+    manual.wait(3)
+    assert states(tasks) == ["running", "pending", "pending"]
+    assert supervisor.stats().process.active == 1
+    manual.run(1)
+    assert tasks[0].value(PATIENCE) == 0
+    assert states(tasks) == ["succeeded", "running", "pending"]
+    manual.finish(4)
+    assert wait_completed(tasks, PATIENCE) == [0, 1, 2]
+    assert [task.attempts for task in tasks] == [1, 1, 1]
+
+
+def test_prefetched_call_that_overtakes_ends_its_task(supervisor, manual, learned):
+    tasks = [learned(number) for number in range(3)]
+    manual.wait(3)
+    manual.run(2)
+    assert (tasks[1].value(PATIENCE), tasks[1].attempts) == (1, 1)
+    assert states(tasks) == ["running", "succeeded", "pending"]
+    manual.finish(4)
+    assert wait_completed(tasks, PATIENCE) == [0, 1, 2]
+    assert supervisor.stats().process.active == 0
+
+
+def test_urgent_task_revokes_prefetched_calls(supervisor, manual, learned):
+    first, second = learned(1), learned(2)
+    manual.wait(2)
+    urgent = learned.options(priority=TASK_HIGH)(3)
+    wait_for(lambda: manual.calls[2][0].cancelled(), "the revocation")
+    manual.run(1)
+    manual.wait()
+    assert first.value(PATIENCE) == 1
+    assert urgent.state == "running"
+    manual.run(3)
+    manual.finish(5)
+    assert (urgent.value(PATIENCE), second.value(PATIENCE), second.attempts) == (3, 2, 1)
+
+
+def test_cancelled_prefetched_call_never_runs(supervisor, manual, learned):
+    tasks = [learned(number) for number in range(3)]
+    manual.wait(3)
+    pool = manager(supervisor).processes
+    wait_for(lambda: not pool._submitter_running, "the giver")
+    assert tasks[2].cancel()
+    assert tasks[2].wait(PATIENCE).status == "cancelled"
+    assert supervisor.cancel_waiting() == 1
+    assert states(tasks) == ["running", "cancelled", "cancelled"]
+    manual.run(1)
+    assert tasks[0].value(PATIENCE) == 0
+    assert supervisor.stats().process.active == 0
+
+
+def test_timeout_of_a_prefetched_call_counts_from_its_slot(supervisor, manual, learned):
+    tasks = [learned.options(timeout=50)(number) for number in range(2)]
+    manual.wait(1)
+    deadline_of = manager(supervisor).processes.lifecycle.timeouts.deadline_of
+    assert deadline_of(tasks[1]) is None
+    manual.run(1)
+    wait_for(lambda: deadline_of(tasks[1]) is not None, "the timeout")
+    manual.finish(3)
+    assert wait_completed(tasks, PATIENCE) == [0, 1]
+
+
+def test_nothing_is_prefetched_behind_a_call_of_unknown_length(supervisor, manual, learned, put):
+    long, short = put(f.give, 1), learned(2)
+    manual.wait()
+    assert (long.state, short.state, len(manual.calls)) == ("running", "pending", 2)
+    manual.finish(3)
+    assert (long.value(PATIENCE), short.value(PATIENCE)) == (1, 2)
+
+
+@pytest.mark.parametrize("prefetch, given", [(0, 1), (1, 2), (2, 3)])
+def test_prefetch_takes_a_number_for_each_slot(supervisor, manual, learned, prefetch, given):
+    supervisor.set_mp_pool(prefetch=prefetch)
+    tasks = [learned(number) for number in range(4)]
+    manual.wait(given)
+    pool = manager(supervisor).processes
+    wait_for(lambda: not pool._submitter_running, "the giver")
+    assert len(manual.calls) == 1 + given
+    manual.finish(5)
+    assert wait_completed(tasks, PATIENCE) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, "2"])
+def test_prefetch_refuses_what_is_no_count(supervisor, manual, bad):
+    with pytest.raises((TypeError, ValueError), match="prefetch takes an integer"):
+        supervisor.set_mp_pool(prefetch=bad)
+
+
+def test_prefetch_of_the_own_pool_is_refused(supervisor):
+    with pytest.raises(ValueError, match="prefetch is for an executor"):
+        supervisor.set_mp_pool(prefetch=1)
+
+
+def test_short_calls_go_as_one_and_come_back_each(supervisor, manual, learned):
+    pool, hold = manager(supervisor).processes, Hold()
+    pool.adapter.bundles = True
+    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    tasks = [learned(number) for number in (0, 1)]
+    failing = learned("x", b=1)
+    tasks.append(learned(3))
+    hold.reached()
+    hold.go()
+    manual.wait(2)                          # the one with a slot, and the rest
+    manual.finish(3)
+    assert wait_completed(tasks, PATIENCE) == [0, 1, 3]
+    assert isinstance(failing.exception(PATIENCE), TypeError)
+    assert len(manual.calls) == 3
+    assert supervisor.stats().process.active == 0
+
+
+def test_rest_of_a_bundle_that_takes_too_long_goes_again(supervisor, manual, learned, monkeypatch):
+    monkeypatch.setattr(pool_module, "AHEAD_SECONDS", 0.0)
+    pool, hold = manager(supervisor).processes, Hold()
+    monkeypatch.setattr(pool.prefetched, "_limit", lambda spec, slots, adapter: 8)
+    pool.adapter.bundles = True
+    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    tasks = [learned(number) for number in range(4)]
+    hold.reached()
+    hold.go()
+    manual.wait(2)
+    manual.run(1)
+    manual.run(2)                           # one of three is run
+    manual.finish(len(manual.calls))
+    done = 3
+    while not all(task.done() for task in tasks):
+        if len(manual.calls) > done:
+            manual.run(done)
+            done += 1
+        else:
+            manual.wait()
+    assert wait_completed(tasks, PATIENCE) == list(range(4))
+    assert [task.attempts for task in tasks] == [1] * 4
+
+
+def test_executor_that_never_marks_calls_as_running_is_not_believed(supervisor, put, caplog):
+    class Liar(Manual):
+        def run(self, number):
+            future, function, args = self.calls[number]
+            if not future.done():
+                future.set_result(function(*args))
+
+    supervisor.mp_pool = executor = Liar(1)
+    for number in range(2):
+        task = put(f.add, number)
+        executor.wait()
+        executor.run(number)
+        assert task.value(PATIENCE) == number
+    hog = put(f.give, 1)
+    executor.wait()
+    waits = put(f.give, 2)
+    assert hog.cancel()
+    assert (hog.state, waits.state, len(executor.calls)) == ("running", "pending", 3)
+    assert "cannot end it: it goes on, and its result counts" in caplog.text
+    executor.finish(4)
+    assert (hog.value(PATIENCE), waits.value(PATIENCE)) == (1, 2)
 
 
 # -- outcomes --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import sys
 
 from ..._inspect import shown
+from ..._log import log
 from ...errors import InvalidTypeError
 from ..base import Pool
 from ..views import ProcessPoolView
@@ -31,20 +32,51 @@ _EXECUTORS = __name__.partition(".")[0] + ".executors"
 class ExecutorAdapter:
     """The adapter of one executor."""
 
+    #: True if functions and classes cross by name only.
+    by_name = False
+    #: True if several short calls may go in as one: a worker that dies breaks the executor, so that
+    #: all its calls are lost anyway, or the executor repeats calls anyway.
+    bundles = False
+    #: True if the executor searches the arguments of a call for futures, but not bytes.
+    searches = False
+    #: True if the executor repeats the calls of a worker that dies.
+    repeats = False
+
     def __init__(self, executor: Any) -> None:
         self.executor = executor
         self.name: str = type(executor).__name__
-        self.in_process: bool = _is_one_of(
+        interpreters = _is_one_of(executor, ("concurrent.futures.interpreter",
+                                             "InterpreterPoolExecutor"))
+        self.in_process: bool = not interpreters and _is_one_of(
             executor, ("concurrent.futures.thread", "ThreadPoolExecutor"),
             ("multiprocessing.pool", "ThreadPool"))
+        standard = _is_one_of(executor, ("concurrent.futures.process", "ProcessPoolExecutor"))
+        self.by_name = self.by_name or standard or interpreters
+        self.bundles = (standard or interpreters
+                        or type(executor).__module__.partition("externals.")[2].startswith("loky")
+                        or type(executor).__module__.startswith("loky"))
+        #: A future that can be cancelled stands for a call that has not begun. True until two calls
+        #: have ended whose futures were never marked as running.
+        self.honest: bool = True
+        self._marks: bool | None = self.by_name or self.in_process or None
+        self._unmarked = 0
+
+    @property
+    def python(self) -> tuple[int, int] | None:
+        """The version of Python whose code may cross by value, or None."""
+        return None if self.by_name else sys.version_info[:2]
 
     def size(self) -> int:
         """Return the number of calls that the executor runs at once (default: the CPU count)."""
-        for attribute in ("_max_workers", "_processes", "max_workers"):
+        for attribute in ("_max_workers", "_processes", "max_workers", "num_workers"):
             size = getattr(self.executor, attribute, None)
             if isinstance(size, int) and not isinstance(size, bool) and size > 0:
                 return size
-        return os.cpu_count() or 1
+        size = os.cpu_count() or 1
+        log.warning("the executor %s does not tell how many calls it runs at once: it gets %d at a "
+                    "time, one for each CPU here; set another number with "
+                    "set_mp_pool(pool_size=...)", self.name, size)
+        return size
 
     def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...],
                on_done: OnDone) -> Any:
@@ -53,6 +85,7 @@ class ExecutorAdapter:
         ``on_done`` may be called before this returns.
         """
         future = self._submit(function, arguments)
+        watched = self._marks is None and self._watch(future)
 
         def done(future: Any) -> None:
             try:
@@ -64,17 +97,45 @@ class ExecutorAdapter:
             except BaseException as raised:     # a faulty executor: the task must end in any case
                 on_done(raised, None, False)
                 return
+            if watched and self._marks is None:
+                self._unmarked += 1
+                if self._unmarked > 1:
+                    self.honest = self._marks = False
             on_done(error, value, False)
 
         future.add_done_callback(done)
         return future
+
+    def _watch(self, future: Any) -> bool:
+        """Note if the executor marks a future as running. Return False if that cannot be seen."""
+        begin = getattr(future, "set_running_or_notify_cancel", None)
+        if begin is None:
+            return False
+
+        def noted() -> bool:
+            self._marks = True
+            return bool(begin())
+
+        try:
+            future.set_running_or_notify_cancel = noted
+        except AttributeError:
+            return False
+        if hasattr(future, "object_ref"):       # Ray's: its cancel() does not reach Ray
+            self.honest = self._marks = False
+        elif future.running():
+            self._marks = True
+        return not future.done()
 
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self.executor.submit(function, *arguments)
 
     def cancel(self, handle: Any) -> bool:
         """Ask the executor to cancel a call. Return True if the call will not run."""
-        return bool(handle.cancel())
+        return self.honest and bool(handle.cancel())
+
+    def attempts(self, error: BaseException) -> int:
+        """Return how often the executor has started a call that ended with an error."""
+        return 1
 
     def is_shut_down(self) -> bool:
         """Return True if the executor will report no more ends."""
@@ -84,14 +145,25 @@ class ExecutorAdapter:
 class _PebbleAdapter(ExecutorAdapter):
     """An executor with ``schedule``, as pebble's. Its ``cancel`` ends a call that runs."""
 
+    by_name = True
+
     # The arguments go in as one tuple, so that none is taken for an option of schedule().
 
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self.executor.schedule(function, args=arguments)
 
 
-class _DaskOutlet(ExecutorAdapter):
+class _DaskAdapter(ExecutorAdapter):
     """The executor of a Dask client. A call whose future is cancelled goes on if it runs."""
+
+    # Dask computes equal calls once. No two of ours are equal, since each has the id of a task and
+    # the number of an attempt.
+    repeats = searches = True
+
+    def __init__(self, executor: Any) -> None:
+        super().__init__(executor)
+        self.honest = self._marks = False
+        self.bundles = True
 
     def size(self) -> int:
         """Return the number of threads that the workers of the cluster have."""
@@ -100,13 +172,18 @@ class _DaskOutlet(ExecutorAdapter):
         except Exception:           # another version of Dask, or no connection to the cluster
             return super().size()
 
-    def cancel(self, handle: Any) -> bool:
-        """Return False. The call keeps its slot until it ends, as Dask does not tell if it runs."""
-        return False
+    def attempts(self, error: BaseException) -> int:
+        """See :meth:`ExecutorAdapter.attempts`. Dask repeats a call whose worker has died."""
+        return 1 + (getattr(error, "allowed_failures", 0) or 0)
 
 
 class _MultiprocessingAdapter(ExecutorAdapter):
     """A ``multiprocessing.Pool``. It has no futures and does not report the calls that it loses."""
+
+    def __init__(self, executor: Any) -> None:
+        super().__init__(executor)
+        self.by_name = _is_one_of(executor, ("multiprocessing.pool", "Pool"))
+        self.honest = False
 
     def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...],
                on_done: OnDone) -> Any:
@@ -142,7 +219,7 @@ def adapt(executor: Any) -> ExecutorAdapter:
                                "supervisor, which runs that one's tasks only; have this supervisor "
                                "make one: create_mp_pool()")
     if _is_one_of(executor, ("distributed.cfexecutor", "ClientExecutor")):
-        return _DaskOutlet(executor)
+        return _DaskAdapter(executor)
     for method, kind in (("schedule", _PebbleAdapter), ("submit", ExecutorAdapter),
                          ("apply_async", _MultiprocessingAdapter)):
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):

@@ -6,8 +6,12 @@
                    ^                                                            │
                    └─ retry, next task <── slot free <── done callback, in a thread of the executor
 
-The executor has at most as many calls at a time as there are slots. So waiting tasks wait here, in
-order of priority, and can be cancelled.
+The executor has at most as many calls at a time as there are slots, and some short ones that are
+*prefetched*. So waiting tasks wait here, in order of priority, and can be cancelled.
+
+A prefetched task has no slot and is still QUEUED: it waits in the executor for one of the calls
+that have slots. When such a call ends, the first prefetched task gets its slot. A more urgent task
+that comes meanwhile revokes prefetched ones, if the executor gives them back.
 
 Only the giver calls ``submit``. Some executors run done callbacks with a lock held that ``submit``
 takes, and some block in ``submit``. Besides, an interrupt may come in the main thread at any line,
@@ -19,12 +23,10 @@ slot until the executor reports its end, since it occupies the executor as long.
 """
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from time import perf_counter
 
 from ..._ids import short_id
-from ..._inspect import described
 from ..._log import log
 from ...constants import TaskType
 from ...engine.deferred import run_deferred
@@ -32,14 +34,16 @@ from ...engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_can
                                  retry_pause, run_callback)
 from ...engine.run_queue import RunQueue
 from ...engine.spec import TaskSpec
-from ...engine.task import STARTED, Task, number_tasks
+from ...engine.task import CANCELED, STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
 from ..base import Pool
 from ..process import child
 from ..process.child import ERROR
-from ..process.protocol import decode
 from .adapters import ExecutorAdapter
-from .remote_call import run_local, run_remote
+from .call import Call
+from .packing import broken, dumps, lost, pack, unpack
+from .prefetch import AHEAD_SECONDS, Prefetched
+from .remote_call import ORIGIN, run_local, run_packed, run_remote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,23 +51,13 @@ if TYPE_CHECKING:
 
     from ...engine.deferred import Deferred
     from ...engine.timer import Timer
+    from .remote_call import Entry
 
 __all__ = ["ExternalPool"]
 
 
-class _Call:
-    """One attempt of a task, until the executor reports its end. The pool's lock guards it."""
-
-    __slots__ = ("task", "adapter", "handle", "submitted", "done", "abandoned", "cancel_requested")
-
-    def __init__(self, task: Task[Any], adapter: ExecutorAdapter) -> None:
-        self.task = task
-        self.adapter = adapter
-        self.handle: Any = None         # the argument of the adapter's cancel()
-        self.submitted = False              # the giver has taken it
-        self.done = False               # the executor has reported its end
-        self.abandoned = False          # its task is final
-        self.cancel_requested = False           # the executor is to cancel it if possible
+#: The maximal number of calls that the giver takes at a time.
+GIVEN_TOGETHER = 32
 
 
 class ExternalPool(Pool):
@@ -77,8 +71,9 @@ class ExternalPool(Pool):
         super().__init__(name, timer, wake_up, spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self.adapter: ExecutorAdapter = adapter
-        self._calls: set[_Call] = set()             # the calls that occupy a slot
-        self._to_submit: deque[_Call] = deque()       # those of them that wait for the giver
+        self._calls: set[Call] = set()             # the calls that the executor has or gets
+        self.prefetched = Prefetched()              # those of them that have no slot yet
+        self._to_submit: deque[Call] = deque()       # those of them that wait for the giver
         self._submitter_running = False                        # a giver runs or is asked for
         self._giver_runs = False
 
@@ -90,7 +85,7 @@ class ExternalPool(Pool):
     def use(self, adapter: ExecutorAdapter) -> None:
         """Give new and waiting calls to another executor. The old one keeps those that it has."""
         with self.lock:
-            self.adapter = adapter
+            self.adapter, self.prefetched.each = adapter, None
             for waiting in self._to_submit:
                 waiting.adapter = adapter
         self._fail_lost()
@@ -120,41 +115,13 @@ class ExternalPool(Pool):
         return tasks
 
     def submit(self, task: Task[Any]) -> None:
-        self._pack(task)
+        pack(task, self.adapter)
         return Pool.submit(self, task)
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         for task in tasks:
-            self._pack(task)
+            pack(task, self.adapter)
         Pool.submit_many(self, tasks)
-
-    def _pack(self, task: Task[Any]) -> None:
-        """Pickle a call in the submitter's thread and keep the result or the error in the task.
-
-        (no lock)
-        """
-        if self.adapter.in_process:
-            task._context = None
-            return
-        spec = task._spec
-        what = "function"
-        try:
-            blob = spec.pickled_target
-            if blob is None:
-                blob = child.pickle_target(spec.target)
-                if child.is_stateless(spec.target):
-                    spec.pickled_target = blob
-            what = "arguments"
-            args, kwargs = task._args, task._kwargs
-            task._context = blob, pickle.dumps((args, kwargs), 5) if args or kwargs else None
-        except (Exception, SystemExit) as raised:
-            advice = ("define it at the top level of a module, where the process can import it"
-                      if what == "function"
-                      else "pass plain data, and open files or connections in the function")
-            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to "
-                                      f"{self.adapter.name} ({described(raised)}); {advice}")
-            error.__cause__ = raised
-            task._context = error
 
     # -- dispatch: all with the lock held ----------------------------------------------------------
 
@@ -164,19 +131,39 @@ class ExternalPool(Pool):
         self.run_queue.push(task)
         return self._dispatch_deferred()
 
+    def _is_queued(self, task: Task[Any]) -> bool:
+        call = self._call_of(task)
+        if call is None or call.done:
+            return True
+        return self._take_back(call)
+
+    def _take_back(self, call: Call) -> bool:
+        """Let a prefetched task wait again. Return False if the giver has taken its call."""
+        if not self._withdraw(call):
+            return False
+        call.task._extra_fields().placement = None
+        self.run_queue.requeue([call.task])
+        return True
+
     def _dispatch_deferred(self) -> Deferred:
         """Start the tasks that may start, and ask for a giver if there is none."""
+        deferred: Deferred = []
+        run_queue = self.run_queue
+        if self.prefetched.calls:
+            self._promote()
+        if self.prefetched.calls:
+            if (run_queue.waiting and run_queue.peek() is not None
+                    and run_queue.head_priority() < self.prefetched.least_urgent):
+                deferred += self._revoke(run_queue.head_priority())
         while True:
-            task = self.run_queue.pop()
+            task = run_queue.pop()
             if task is None:
                 break
-            call = _Call(task, self.adapter)
-            self._calls.add(call)
-            self._to_submit.append(call)
-            task._extra_fields().placement = call
+            self._add_call(task)
             self.lifecycle.start(task, perf_counter())
+        if run_queue.waiting:
+            self._prefetch()
         self.backpressure.wake_submitters()
-        deferred: Deferred = []
         if self.adapter.is_shut_down():
             deferred.append(self._fail_lost)
         if self._to_submit and not self._submitter_running:
@@ -184,19 +171,70 @@ class ExternalPool(Pool):
             deferred.append(self._start_submitter)
         return deferred
 
+    def _add_call(self, task: Task[Any]) -> Call:
+        call = Call(task, self.adapter)
+        self._calls.add(call)
+        self._to_submit.append(call)
+        task._extra_fields().placement = call
+        return call
+
+    def _promote(self) -> None:
+        """Give free slots to the prefetched calls, the first one first."""
+        run_queue = self.run_queue
+        while self.prefetched.calls:
+            task = self.prefetched.calls[0].task
+            if run_queue.active >= run_queue.slot_limit(task._spec.priority):
+                break
+            call = self.prefetched.calls.popleft()
+            call.ahead = False
+            run_queue.active += 1
+            self.lifecycle.start(task, perf_counter())
+            if call.submitted and task._spec.timeout is not None:
+                super().arm_timeout(task)
+
+    def _prefetch(self) -> None:
+        """Send waiting tasks ahead, up to the limit of the function that stands first."""
+        task = self.run_queue.peek()
+        if task is None or task._spec.lane is not None or self.adapter.in_process:
+            return
+        count = self.prefetched.room(task._spec, self.run_queue.slots, self.adapter, self._calls)
+        if count:
+            for task in self.run_queue.pop_batch(task._spec, count, {}):
+                self.prefetched.add(self._add_call(task))
+
+    def _revoke(self, priority: int) -> Deferred:
+        """Take back the prefetched calls that are less urgent than a priority."""
+        asked = []
+        for call in [one for one in reversed(self.prefetched.calls)
+                     if one.task._spec.priority > priority]:
+            if not self._take_back(call) and not call.revoked and call.adapter.honest:
+                call.revoked = True
+                if call.handle is not None:     # else the giver sees the mark
+                    asked.append(call)
+
+        def revoke() -> None:
+            for call in asked:
+                self._cancel_quietly(call)
+
+        return [revoke] if asked else []
+
     def arm_timeout(self, task: Task[Any]) -> None:
         """Do nothing: :meth:`_submit_all` arms the timeout when the executor gets the call."""
 
     def _start_submitter(self) -> None:
         self._spawn(self._submit_all)
 
-    def _freed(self, call: _Call) -> None:
+    def _freed(self, call: Call) -> None:
         """Release the slot of a call."""
         if call in self._calls:
             self._calls.discard(call)
-            self.run_queue.release(call.task)
+            if call.ahead:
+                call.ahead = False
+                self.prefetched.calls.remove(call)
+            else:
+                self.run_queue.release(call.task)
 
-    def _withdraw(self, call: _Call) -> bool:
+    def _withdraw(self, call: Call) -> bool:
         """Take a call back. Return False if the giver has taken it already."""
         if call.submitted or call.done:
             return False
@@ -205,106 +243,158 @@ class ExternalPool(Pool):
         self._freed(call)
         return True
 
-    def _call_of(self, task: Task[Any]) -> _Call | None:
+    def _call_of(self, task: Task[Any]) -> Call | None:
         extra = task._extra
         payload = None if extra is None else extra.placement
-        return payload if isinstance(payload, _Call) else None
+        return payload if isinstance(payload, Call) else None
 
     # -- giving: one pool thread -------------------------------------------------------------------
 
     def _submit_all(self) -> None:
         while True:
+            taken: list[tuple[Any, ...]] = []
             with self.lock:
                 self._giver_runs = True
-                if not self._to_submit:
+                # Several at a time, as each use of the lock may have to wait for the threads of the
+                # executor, which bring results.
+                while self._to_submit and len(taken) < GIVEN_TOGETHER:
+                    call = self._to_submit.popleft()
+                    call.submitted = True
+                    task = call.task
+                    if not call.ahead and task._spec.timeout is not None and not task.done():
+                        super().arm_timeout(task)
+                    taken.append((call, *task._references()))
+                if not taken:
                     self._submitter_running = self._giver_runs = False
                     return
-                call = self._to_submit.popleft()
-                call.submitted = True
-                task = call.task
-                args, kwargs, packed = task._references()
-                spec = task._spec
-                attempt, live = max(1, task.attempts), not task.done()
-                if live and spec.timeout is not None:
-                    super().arm_timeout(task)
-            if live:
-                self._give(call, spec, args, kwargs, packed, attempt)
-            else:
-                self._returned(call, None, None, True)
-            del call, task, args, kwargs, packed
+            taken.reverse()
+            while taken:
+                self._give(self.prefetched.next_bundle(taken))
+            del call, task
 
-    def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...],
-              kwargs: dict[str, Any] | None, packed: Any, attempt: int) -> None:
-        task, adapter = call.task, call.adapter
+    def _give(self, bundle: list[tuple[Any, ...]]) -> None:
+        calls: list[Call] = []
+        entries: list[Entry] = []
+        arguments: Any = ()
+        for call, args, kwargs, packed in bundle:
+            task, adapter = call.task, call.adapter
+            if call.cancel_requested or call.revoked or task.done():
+                self._returned(call, None, None, True)
+                continue
+            if not adapter.in_process:
+                if packed is None:      # it was made for an executor with threads of this process
+                    pack(task, self.adapter)
+                    packed = task._context
+                if not isinstance(packed, tuple):
+                    self._returned(call, packed, None, False)
+                    continue
+                entries.append((*packed, task.id, max(1, task.attempts + call.ahead)))
+            else:
+                arguments = args, kwargs
+            calls.append(call)
+        del bundle
+        if not calls:
+            return
+        call = calls[0]
+        task, adapter, spec = call.task, call.adapter, call.task._spec
 
         def on_done(error: BaseException | None, value: Any, thrown_out: bool) -> None:
-            self._returned(call, error, value, thrown_out)
+            self._bundle_returned(calls, error, value, thrown_out)
 
+        if len(calls) > 1:
+            for one in calls:
+                one.bundle = calls
         try:
             if adapter.in_process:
+                args, kwargs = arguments
                 if spec.takes_id:
                     kwargs = dict(kwargs or (), _task_id=task.id)
                 handle = adapter.submit(
                     run_local, (task, child.undecorated(spec.target), args, kwargs), on_done)
             else:
-                if packed is None:      # it was made for an executor with threads of this process
-                    self._pack(task)
-                    packed = task._context
-                if isinstance(packed, TaskPicklingError):
-                    self._returned(call, packed, None, False)
-                    return
-                blob, payload = packed
-                handle = adapter.submit(
-                    run_remote, (blob, payload, spec.takes_id, task.id, spec.name, attempt,
-                                 spec.options.retries), on_done)
+                arguments = entries, (spec.name, spec.options.retries, spec.takes_id, adapter.name,
+                                      ORIGIN, adapter.python, AHEAD_SECONDS)
+                handle = (adapter.submit(run_packed, (dumps(arguments),), on_done)
+                          if adapter.searches else adapter.submit(run_remote, arguments, on_done))
         except BaseException as error:
-            self._returned(call, self._broken(task, adapter, error, "did not take"), None, False)
+            for one in calls:
+                self._returned(one, broken(one.task, adapter, error, "did not take"), None,
+                               False)
             return
-        with self.lock:
-            if not call.done:
-                call.handle = handle
-            unwanted = call.cancel_requested
-        if unwanted:
-            self._try_cancel(call)
-
-    def _broken(self, task: Task[Any], adapter: ExecutorAdapter, cause: BaseException | None,
-                what: str) -> PoolBrokenError:
-        said = "" if cause is None else f" ({described(cause)})"
-        error = PoolBrokenError(f"the executor {adapter.name} {what} task {task.name} "
-                                f"({task.short_id}){said}; it is broken, or has been shut down: "
-                                "put another one in place with task_supervisor.mp_pool = ..., and "
-                                "submit the task again, or give it retries")
-        error.__cause__ = cause
-        return error
+        # No lock: a canceller sets its mark first and reads the handle then. So one of the two sees
+        # what the other has set, and if both do, the executor refuses the second cancel.
+        for one in calls:
+            one.handle = handle
+            if one.done:
+                one.handle = None
+        for one in calls:
+            if one.cancel_requested:
+                self._try_cancel(one)
+            elif one.revoked:
+                self._cancel_quietly(one)
 
     # -- the end of a call: the executor's threads -------------------------------------------------
 
-    def _returned(self, call: _Call, error: BaseException | None, value: Any,
+    def _bundle_returned(self, calls: list[Call], error: BaseException | None, value: Any,
+                         thrown_out: bool) -> None:
+        if error is None and not thrown_out and not calls[0].adapter.in_process:
+            if type(value) is not list or not 0 < len(value) <= len(calls):
+                value = [value] * len(calls)        # it is no result of run_remote()
+            for call, result in zip(calls, value):
+                self._returned(call, None, result, False)
+            # The worker gave the rest back, as a call took longer than expected.
+            calls, thrown_out = calls[len(value):], True
+            for call in calls:
+                call.revoked = True
+        if error is not None and len(calls) > 1 and calls[0].adapter.repeats:
+            self._give_again(calls)
+            return
+        for call in calls[::-1 if thrown_out else 1]:
+            self._returned(call, error, value, thrown_out)
+
+    def _give_again(self, calls: list[Call]) -> None:
+        """Give each call of a lost bundle by itself: only one of them has ended the worker."""
+        with self.lock:
+            for call in calls:
+                if not call.done:
+                    call.handle, call.bundle, call.alone, call.submitted = None, [], True, False
+                    self._to_submit.append(call)
+            deferred = self._dispatch_deferred()
+        run_deferred(deferred)
+
+    def _returned(self, call: Call, error: BaseException | None, value: Any,
                   thrown_out: bool) -> None:
         """Handle the end of a call in the executor, or its refusal by the executor."""
         if self.is_reentrant():
             self.defer_to_thread(self._returned, call, error, value, thrown_out)
             return
         task = call.task
+        if call.ahead and not thrown_out:
+            self._overtake(call)
         if thrown_out:
             if call.cancel_requested or task.done():
                 self._end(call, None, None, True)
                 return
-            error = self._broken(task, call.adapter, None, "has thrown out")
+            if call.revoked:
+                self._requeue(call)
+                return
+            error = broken(task, call.adapter, None, "has thrown out")
         elif error is None:
             try:
-                kind, payload = value
+                kind, payload = value if call.adapter.in_process else unpack(task, value)
             except (TypeError, ValueError):
-                error = self._broken(task, call.adapter, None,
+                error = broken(task, call.adapter, None,
                                      f"returned {type(value).__name__} of its own for")
             else:
-                if not call.adapter.in_process:
-                    _, kind, _, payload = decode(0, kind, 0.0, payload)
                 if kind == ERROR:
                     error = payload
                 value = payload
         elif not isinstance(error, (PoolBrokenError, TaskPicklingError)):
-            error = self._broken(task, call.adapter, error, "lost")
+            attempts = call.adapter.attempts(error)
+            error = lost(task, call.adapter, error)
+            if attempts > 1:
+                with self.lock:
+                    task._extra_fields().attempts += attempts - 1
         if error is not None:
             self._end(call, error, None, is_cancellation(task, error))
         elif task._spec.callback is None or call.abandoned:
@@ -312,13 +402,37 @@ class ExternalPool(Pool):
         else:
             self._spawn(lambda: self._end_with_callback(call, value))
 
-    def _end_with_callback(self, call: _Call, value: Any) -> None:
+    def _overtake(self, call: Call) -> None:
+        """Start a prefetched task that has ended before calls that have slots."""
+        with self.lock:
+            if call.ahead and not call.done:
+                self.prefetched.calls.remove(call)
+                call.ahead = False
+                self.run_queue.active += 1
+                self.lifecycle.start(call.task, perf_counter())
+
+    def _requeue(self, call: Call) -> None:
+        """Let a task wait again whose call the executor has given back."""
+        task = call.task
+        with self.lock:
+            call.done, call.handle = True, None
+            ahead = call.ahead
+            self._freed(call)
+            if not task.done() and self._call_of(task) is call:
+                task._extra_fields().placement = None
+                if not ahead:
+                    self.lifecycle.revoke(task)
+                self.run_queue.requeue([task])
+            deferred = self._dispatch_deferred()
+        run_deferred(deferred)
+
+    def _end_with_callback(self, call: Call, value: Any) -> None:
         """Call the ``callback`` in a pool thread, since it may block, and then end the task."""
         if not call.task.done():
             run_callback(call.task, value)
         self._end(call, None, value, False)
 
-    def _end(self, call: _Call, error: BaseException | None, value: Any, cancelled: bool) -> None:
+    def _end(self, call: Call, error: BaseException | None, value: Any, cancelled: bool) -> None:
         task = call.task
         pause = None
         outcome = value
@@ -338,7 +452,7 @@ class ExternalPool(Pool):
         with self.lock:
             self.notifier.add(end)         # after the hook call for its start
 
-    def _enter(self, call: _Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
+    def _enter(self, call: Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
         """Enter the outcome of a call into its task and release its slot."""
         task = call.task
         deferred: Deferred = []
@@ -347,7 +461,7 @@ class ExternalPool(Pool):
             call.done = True
             call.handle = None
             self._freed(call)
-            if (first and not call.abandoned and task._status == STARTED
+            if (first and not call.abandoned and (task._status == STARTED or cancelled)
                     and self._call_of(task) is call):
                 deferred = self._attempt_ended(task, outcome, pause, cancelled)
             else:
@@ -362,10 +476,24 @@ class ExternalPool(Pool):
             lost = [call for call in self._calls
                     if call.adapter.is_shut_down() and call.submitted]
         for call in lost:
-            error = self._broken(call.task, call.adapter, None, "was terminated with")
+            error = broken(call.task, call.adapter, None, "was terminated with")
             self._end(call, error, None, False)
 
     # -- cancel and timeout of a running task ------------------------------------------------------
+
+    def cancel(self, task: Task[Any], begun: bool = True) -> bool:
+        """See :meth:`Pool.cancel`. A prefetched call is cancelled if the executor can."""
+        cancelled = super().cancel(task, begun)
+        if cancelled or begun:
+            return cancelled
+        with self.lock:
+            call = self._call_of(task)
+            if call is None or not call.ahead or call.handle is None:
+                return False
+            call.cancel_requested = True
+        self._cancel_quietly(call)
+        call.cancel_requested = task.done()
+        return task.status == CANCELED
 
     def _cancel_running(self, task: Task[Any]) -> Deferred:
         call = self._call_of(task)
@@ -379,11 +507,13 @@ class ExternalPool(Pool):
             return []                   # the giver cancels it as soon as it has the handle
         return [lambda: self._try_cancel(call)]
 
-    def _try_cancel(self, call: _Call) -> None:
+    def _try_cancel(self, call: Call) -> None:
         handle, task = call.handle, call.task
         if call.done:
             return
         try:
+            for other in call.bundle:
+                other.revoked = True        # they go back to the run queue
             honoured = call.adapter.cancel(handle)
         except Exception as error:
             log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s",
@@ -401,7 +531,7 @@ class ExternalPool(Pool):
             call.abandoned = call.cancel_requested = True
             abandoned = call
             if call.handle is not None:
-                deferred.append(lambda: self._stop_late(abandoned))
+                deferred.append(lambda: self._cancel_quietly(abandoned))
         name = self.adapter.name if call is None else call.adapter.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s. The executor {name} cannot end a "
@@ -413,11 +543,14 @@ class ExternalPool(Pool):
         deferred += self._attempt_ended(task, failure_of(task, plain), pause)
         return deferred + self._dispatch_deferred()
 
-    def _stop_late(self, call: _Call) -> None:
-        """Cancel an abandoned call if the executor has not begun with it."""
+    @staticmethod
+    def _cancel_quietly(call: Call) -> None:
+        """Cancel an abandoned or prefetched call if the executor has not begun with it."""
+        for other in call.bundle:
+            other.revoked = True
         try:
             call.adapter.cancel(call.handle)
-        except Exception:               # the task is final in any case
+        except Exception:               # the task is final in any case, or is given back later
             pass
 
     def _complete_running(self, task: Task[Any]) -> Deferred:
@@ -438,8 +571,10 @@ class ExternalPool(Pool):
             call.done = True
             self._calls.discard(call)
         self._to_submit = deque(call for call in self._to_submit if not call.done)
-        self.run_queue.resync(len(self._calls), [call.task._spec.lane for call in self._calls
-                                                 if call.task._spec.lane is not None])
+        self.prefetched.calls = deque(call for call in self._calls if call.ahead)
+        self.run_queue.resync(len(self._calls) - len(self.prefetched.calls),
+                              [call.task._spec.lane for call in self._calls
+                               if call.task._spec.lane is not None])
         if not self._giver_runs:
             self._submitter_running = False        # the call that was to ask for it was interrupted
         return self._dispatch_deferred()
@@ -470,7 +605,12 @@ class ExternalPool(Pool):
             for call in list(self._calls):
                 if not self._withdraw(call):
                     call.abandoned = call.cancel_requested = True
-        return super().abandon_all()
+            left = list(self._calls)
+        ended = super().abandon_all()
+        for call in left:
+            if call.handle is not None:
+                self._cancel_quietly(call)
+        return ended
 
     def close(self, deadline: float | None) -> None:
         """Give up the live tasks. The executor belongs to the application and is not shut down."""
@@ -483,7 +623,7 @@ class ExternalPool(Pool):
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The executor itself must handle the fork."""
         super().reset_after_fork()
-        self._calls, self._to_submit = set(), deque()
+        self._calls, self._to_submit, self.prefetched.calls = set(), deque(), deque()
         self._submitter_running = self._giver_runs = False
 
     def warm_up(self) -> None:

@@ -6,20 +6,86 @@ a process.
 """
 from __future__ import annotations
 
+import logging
 import pickle
+import sys
+import threading
+from importlib import import_module
+from time import perf_counter
 
+from ..._ids import new_id
 from ..._retry import RemoteTaskView
 from ...engine.current import current_coroutine_task
 from ...engine.result import with_traceback
+from ...errors import TaskPicklingError
 from ..process.child import ERROR, NONE, VALUE, _describe, undecorated
+from ..process.log_relay import RelayHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, List, Optional, Sequence, Tuple
 
     from ...engine.task import Task
 
-__all__ = ["ExecutorTaskView", "run_local", "run_remote"]
+    #: The pickled function, the pickled arguments or None, the id and the number of the attempt.
+    Entry = Tuple[bytes, Optional[bytes], str, int]
+    #: The name, the retries, True if the function takes the id, the name of the executor, the
+    #: origin, the version of the sender's Python (None if the executor carries names only), and the
+    #: seconds after which no further call begins.
+    Common = Tuple[str, int, bool, str, str, Optional[Tuple[int, int]], float]
+    #: The kind of the result, the pickled result, the seconds that the function ran, log records.
+    Result = Tuple[int, Optional[bytes], float, List[bytes]]
+
+__all__ = ["ExecutorTaskView", "ORIGIN", "dumps_by_value", "has_code", "run_local", "run_packed",
+           "run_remote"]
+
+#: Names this process, so that a call knows that it runs in the process that has submitted it.
+ORIGIN = new_id()
+
+#: The modules that pickle functions and classes by value; the engines bring them along.
+_PICKLERS = ("cloudpickle", "ray.cloudpickle", "joblib.externals.cloudpickle")
+
+#: The maximal number of log records that one call returns.
+_RECORDS = 1000
+
+_current = threading.local()        # records: of the call that this thread runs
+
+
+def dumps_by_value(value: Any) -> bytes | None:
+    """Pickle a value by name where other processes can import the name, else by value.
+
+    Return None if no engine has brought a pickler that can.
+
+    :raises Exception: the value cannot be pickled by value either.
+    """
+    for name in _PICKLERS:
+        # ray.cloudpickle is an attribute of a package that is imported already
+        if name.partition(".")[0] in sys.modules:
+            try:
+                pickler = import_module(name)
+            except ImportError:
+                continue
+            return pickler.dumps(value, protocol=5)  # type: ignore[no-any-return]
+    return None
+
+
+class _RecordsOfCall(RelayHandler):
+    """Collects the log records of a call that nothing in the process of the executor handles."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record of the function itself, not of the threads that it starts."""
+        records = getattr(_current, "records", None)
+        if records is None or len(records) >= _RECORDS:
+            return
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return                  # in a forked process, a handler of the application
+            logger = logger.parent if logger.propagate else None
+        super().emit(record)
+
+
+_handler = _RecordsOfCall(lambda packed: _current.records.append(packed))
 
 
 class ExecutorTaskView(RemoteTaskView):
@@ -35,31 +101,80 @@ class ExecutorTaskView(RemoteTaskView):
         """Do nothing: a report does not leave the processes of an external executor."""
 
 
-def run_remote(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
-              attempt: int, retries: int) -> tuple[int, bytes | None]:
-    """Run a pickled call in a process of the executor.
+def has_code(pickled: bytes | None) -> bool:
+    """Return True if a pickle may contain the code of a function."""
+    return pickled is not None and b"cloudpickle" in pickled
 
-    Return the kind of the result and the pickled result.
+
+def run_remote(entries: Sequence[Entry], common: Common) -> list[Result]:
+    """Run pickled calls of one function in a process of the executor, one after the other.
+
+    If the calls take longer than expected, the last ones are not begun and have no result.
     """
+    results: list[Result] = []
+    end = perf_counter() + common[-1]
+    for entry in entries:
+        results.append(_run(*entry, common))
+        if perf_counter() > end:
+            break
+    return results
+
+
+def run_packed(call: bytes) -> list[Result]:
+    """Do the same as :func:`run_remote`, for an executor that would look into the arguments."""
+    return run_remote(*pickle.loads(call))
+
+
+def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common: Common) -> Result:
+    name, retries, takes_id, engine, origin, python, _ = common
     stage = "function"
+    records: list[bytes] = []
+    if origin != ORIGIN:
+        _current.records = records
+        if _handler not in logging.root.handlers:
+            logging.root.addHandler(_handler)
     token = current_coroutine_task.set(
         ExecutorTaskView(task_id, name, attempt, retries))  # type: ignore[arg-type]
+    began = perf_counter()
     try:
+        if python is not None and python != sys.version_info[:2]:
+            if has_code(blob) or has_code(payload):
+                raise TaskPicklingError(
+                    f"its code was sent from Python {python[0]}.{python[1]}, and the worker "
+                    f"runs Python {sys.version_info[0]}.{sys.version_info[1]}: define it in a "
+                    "module that both can import, or use one version")
+            python = None               # no code in the result either
         function = undecorated(pickle.loads(blob))
         stage = "arguments"
         args, kwargs = ((), None) if payload is None else pickle.loads(payload)
         if takes_id:
             kwargs = dict(kwargs or (), _task_id=task_id)
         stage = "run"
+        began = perf_counter()
         value = function(*args, **kwargs) if kwargs else function(*args)
+        seconds = perf_counter() - began
         if value is None:
-            return NONE, None
+            return NONE, None, seconds, records
         stage = "result"
-        return VALUE, pickle.dumps(value, 5)
+        return VALUE, _dumps_result(value, python is not None), seconds, records
     except BaseException as error:
-        return ERROR, _describe(error, stage)
+        return ERROR, _describe(error, stage, name, engine), perf_counter() - began, records
     finally:
         current_coroutine_task.reset(token)
+        _current.records = None
+
+
+def _dumps_result(value: Any, by_value: bool) -> bytes:
+    try:
+        pickled = pickle.dumps(value, 5)
+    except Exception:
+        found = dumps_by_value(value) if by_value else None
+        if found is None:
+            raise
+        return found
+    if by_value and b"__main__" in pickled:
+        return dumps_by_value(value) or pickled
+    return pickled
 
 
 def run_local(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],

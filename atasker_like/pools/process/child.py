@@ -486,10 +486,11 @@ class _Server:
                 written += os.write(self._result_fd, view[written:])
 
 
-def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
+def _describe(error: BaseException, stage: str, called: str = "", engine: str = "") -> bytes:
     """Serialize an error so that the parent can always read it.
 
     :param called: the name of the task whose result could not be sent.
+    :param engine: the name of the executor whose process this is (default: a pool process).
     """
     if type(error) is RetryRequest:
         # The fields of the error that it carries, and one more: the seconds.
@@ -501,6 +502,8 @@ def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
     if trace is not None and stage == "run":
         trace = trace.tb_next           # without the frame of this module
     cause = ""
+    where = f"a worker of the executor {engine}" if engine else "the pool process"
+    way_out = _way_out_there(error, engine) if engine else _way_out(error)
     if isinstance(error, TaskPicklingError) and stage in ("arguments", "result"):
         cause = (f"task {called} ran, but its result cannot be sent: {error}" if called
                  else f"the arguments of the task cannot be sent to the pool process: {error}")
@@ -508,11 +511,11 @@ def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
         cause = (f"task {called} ran, but its result cannot be pickled: {_text(error)}; return "
                  "plain data, such as a list of what a generator yields or a file contains")
     elif stage == "arguments":
-        cause = ("the arguments of the task could not be rebuilt in the pool process: "
-                 f"{_text(error)}{_way_out(error)}")
+        cause = (f"the arguments of the task could not be rebuilt in {where}: "
+                 f"{_text(error)}{way_out}")
     elif stage == "function":
-        cause = ("the function of the task could not be found in the pool process: "
-                 f"{_text(error)}{_way_out(error)}")
+        cause = (f"the function of the task could not be found in {where}: "
+                 f"{_text(error)}{way_out}")
     pickled, reason = None, ""
     try:
         dumps = pickle.dumps if server is None else server.dumps
@@ -538,6 +541,16 @@ def _way_out(error: BaseException) -> str:
                 == "multiprocessing.forkserver")):
         return "; a new process cannot import this main module: move it to a module (a .py file)"
     return "; define it before the process pool is made, as this process was forked then"
+
+
+def _way_out_there(error: BaseException, engine: str) -> str:
+    """Return advice on a name that a worker of an executor cannot import."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"; install that module for the workers of {engine}, too, or send it there"
+    if isinstance(error, AttributeError) and "__main__" in _text(error):
+        return ("; the workers have another main module: move it to a module that they can import, "
+                "or install cloudpickle, which sends it by value")
+    return ""
 
 
 def _describe_in_little_memory(error: BaseException) -> bytes:

@@ -1,0 +1,31 @@
+"""One attempt of a task in an executor."""
+from __future__ import annotations
+
+from ...engine.task import Task
+from .adapters import ExecutorAdapter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Call"]
+
+
+class Call:
+    """One attempt of a task, until the executor reports its end. The pool's lock guards it."""
+
+    __slots__ = ("task", "adapter", "handle", "submitted", "done", "abandoned", "cancel_requested",
+                 "ahead", "revoked", "bundle", "alone")
+
+    def __init__(self, task: Task[Any], adapter: ExecutorAdapter) -> None:
+        self.task = task
+        self.adapter = adapter
+        self.handle: Any = None         # the argument of the adapter's cancel()
+        self.submitted = False              # the giver has taken it
+        self.done = False               # the executor has reported its end
+        self.abandoned = False          # its task is final
+        self.cancel_requested = False           # the executor is to cancel it if possible
+        self.ahead = False              # it is prefetched and has no slot
+        self.revoked = False            # the executor is to give it back
+        self.alone = False              # it goes in no bundle
+        self.bundle: list[Call] = []   # the calls that it has the handle in common with, if any

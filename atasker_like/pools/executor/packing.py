@@ -1,0 +1,123 @@
+"""What crosses to an executor, and the errors for calls that do not."""
+from __future__ import annotations
+
+import pickle
+
+from ..._inspect import described
+from ...errors import PoolBrokenError, TaskPicklingError
+from ..process import child, log_relay
+from ..process.protocol import decode
+from .remote_call import dumps_by_value, has_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ...engine.task import Task
+    from .adapters import ExecutorAdapter
+    from .remote_call import Result
+
+__all__ = ["broken", "dumps", "lost", "pack", "unpack"]
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle a value by name."""
+    return pickle.dumps(value, 5)
+
+
+def pack(task: Task[Any], adapter: ExecutorAdapter) -> None:
+    """Pickle a call in the submitter's thread and keep the result or the error in the task.
+
+    (no lock)
+    """
+    if adapter.in_process:
+        task._context = None
+        return
+    spec = task._spec
+    what = "function"
+    try:
+        packed = spec.pickled_target
+        if packed is None:
+            packed = _by_name_or_value(spec.target, child.pickle_target, adapter)
+            # A name in the main module, or code, is not for each executor that may follow.
+            if (child.is_stateless(spec.target) and b"__main__" not in packed
+                    and not has_code(packed)):
+                spec.pickled_target = packed
+        what = "arguments"
+        args, kwargs = task._args, task._kwargs
+        task._context = packed, (_by_name_or_value((args, kwargs), dumps, adapter)
+                                 if args or kwargs else None)
+    except (Exception, SystemExit) as raised:
+        advice = ("define it at the top level of a module, where the process can import it"
+                  if what == "function"
+                  else "pass plain data, and open files or connections in the function")
+        error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to "
+                                  f"{adapter.name} ({described(raised)}); {advice}")
+        error.__cause__ = raised
+        task._context = error
+
+
+def _by_name_or_value(value: Any, by_name: Callable[[Any], bytes],
+                      adapter: ExecutorAdapter) -> bytes:
+    """Pickle by name, or by value if the executor carries that and a name would not do."""
+    try:
+        pickled = by_name(value)
+    except Exception:
+        found = None if adapter.by_name else dumps_by_value(value)
+        if found is None:
+            raise
+        return found
+    if not adapter.by_name and b"__main__" in pickled:
+        return dumps_by_value(value) or pickled
+    return pickled
+
+
+def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:
+    """Return the kind of a result and the value or error, and handle the log records of the call.
+
+    :raises (TypeError, ValueError): it is no result of :func:`.remote_call.run_remote`.
+    """
+    kind, payload, seconds, records = result
+    _, kind, _, outcome = decode(0, kind, 0.0, payload)
+    spec = task._spec
+    expected = spec.expected_runtime
+    # No lock: if two threads do this at once, one measurement is lost.
+    spec.expected_runtime = seconds if expected is None else expected + (seconds - expected) / 4
+    for record in records:
+        log_relay.handle(log_relay.unpack(record), task.id, task.name)
+    return kind, outcome
+
+
+def broken(task: Task[Any], adapter: ExecutorAdapter, cause: BaseException | None,
+           what: str) -> PoolBrokenError:
+    """Return the error for a call that a broken executor has refused or lost."""
+    said = "" if cause is None else f" ({described(cause)})"
+    error = PoolBrokenError(f"the executor {adapter.name} {what} task {task.name} "
+                            f"({task.short_id}){said}; it is broken, or has been shut down: "
+                            "put another one in place with task_supervisor.mp_pool = ..., and "
+                            "submit the task again, or give it retries")
+    error.__cause__ = cause
+    return error
+
+
+def lost(task: Task[Any], adapter: ExecutorAdapter, cause: BaseException) -> Exception:
+    """Return the error for a call that the executor itself has failed."""
+    texts: list[str] = []
+    link: BaseException | None = cause
+    while link is not None and len(texts) < 20:
+        texts.append(str(link))
+        link = link.__cause__ or link.__context__
+    if f"No module named '{_PACKAGE}'" in "\n".join(texts):
+        error: Exception = PoolBrokenError(
+            f"the workers of the executor {adapter.name} cannot import {_PACKAGE}, which runs the "
+            f"calls there, so task {task.name} ({task.short_id}) did not run: install the package "
+            "for them, too, in the same version")
+    elif isinstance(cause, pickle.PicklingError):
+        error = TaskPicklingError(f"the executor {adapter.name} cannot carry task {task.name} "
+                                  f"({task.short_id}) or its result ({described(cause)})")
+    else:
+        return broken(task, adapter, cause, "lost")
+    error.__cause__ = cause
+    return error
