@@ -17,7 +17,7 @@ from tests.benchmarks.legacy import row_18
 from tests.benchmarks.memory import row_9, row_10
 from tests.benchmarks.options import row_28, row_29
 from tests.benchmarks.peers import missing
-from tests.benchmarks.processes import row_4, row_5, row_6, row_16
+from tests.benchmarks.processes import row_4, row_5, row_6, row_16, row_32
 from tests.benchmarks.queues import row_22, row_23, row_24, row_25
 from tests.benchmarks.recovery import row_17
 from tests.benchmarks.report import MISSED, Line, not_measured, table
@@ -42,6 +42,7 @@ ROWS: Dict[int, Callable[[Settings], List[Line]]] = {
     14: row_14,
     15: row_15,
     16: row_16,
+    32: row_32,
     17: row_17,
     28: row_28,
     29: row_29,

@@ -1,13 +1,15 @@
-"""Rows 4 to 6 and 16: the same in a pool of two processes, then tasks that work, then tasks that
-carry."""
+"""Rows 4 to 6, 16 and 32: the same in a pool of two processes, then tasks that work, then tasks
+that carry."""
 
+import importlib
+import importlib.util
 from time import perf_counter
 from typing import Any, Dict, List
 
 from tests.benchmarks import work
 from tests.benchmarks.harness import ROUNDS_SHOWN, Contest, Outcome, Settings, run_contest
 from tests.benchmarks.peers import OURS, Side
-from tests.benchmarks.report import Budget, Line, at_most, compare, faster
+from tests.benchmarks.report import Budget, Line, at_most, compare, faster, not_measured
 from tests.benchmarks.threads import Rounds
 
 POOL = {'kind': 'process', 'size': 2}
@@ -121,3 +123,49 @@ def row_16(settings: Settings) -> List[Line]:
         'rate',
         {'PPE': faster(2)},
     )
+
+
+def arrays(side: Side, params: Dict[str, Any]) -> Rounds:
+    """Calls a second with an array, each time with another content."""
+    numpy: Any = importlib.import_module('numpy')
+    array = numpy.arange(params['megabytes'] * 131072, dtype='float64')
+    function, back = getattr(work, params['function']), params['function'] == 'echo'
+    last = float(array[-1])
+    side.warm_up()
+    side.burst(function, 2, array)
+    yield {}
+    number = 0.0
+    while True:
+        seconds = 0.0
+        for _ in range(params['count']):
+            number += 1
+            array = array.copy()    # joblib sends an older content of an array that it knows
+            array[0] = number
+            began = perf_counter()
+            result, = side.burst(function, 1, array)
+            seconds += perf_counter() - began
+            if (float(result[0]), float(result[-1])) != (number, last):
+                raise RuntimeError('the array came back changed, or an older one came back')
+            if back:
+                result[0] = -1.0    # programs write into their arrays
+            del result
+        yield {'rate': params['count'] / seconds}
+
+
+def row_32(settings: Settings) -> List[Line]:
+    what = '100 MB NumPy array '
+    if importlib.util.find_spec('numpy') is None:
+        return [not_measured(32, what.strip(), 'numpy is not installed')]
+    lines: List[Line] = []
+    for function, way in (('ends', 'there'), ('echo', 'there and back')):
+        contest = Contest('processes:arrays', dict(
+            POOL, megabytes=100, function=function, count=settings.pick(5, 2)))
+        lines += compare(
+            32,
+            what + way,
+            'calls/s',
+            run_contest(settings, contest, (OURS, 'PPE', 'joblib')),
+            'rate',
+            {'PPE': faster(2), 'joblib': faster(2)},
+        )
+    return lines
