@@ -13,8 +13,8 @@ from atasker_like import (TT_MP, AsyncJob, AsyncQueue, AsyncResult, BackgroundAs
                           SyncTaskGroup, SyncTaskHandle, Task, TaskCollection, TaskGroup,
                           TaskHandle, TaskOptions, TaskResult, ThreadQueue, amap, as_completed,
                           background_task, background_worker, co_as_completed, co_mp_apply,
-                          co_wait_completed, iter_completed, pmap, run, service, task_supervisor,
-                          tmap, wait_completed)
+                          co_wait_completed, iter_completed, pmap, run, service, shared,
+                          task_supervisor, tmap, wait_completed)
 
 T = TypeVar("T")
 
@@ -168,7 +168,8 @@ async def async_queues(coroutines: AsyncQueue) -> None:
     assert_type(await amap(text_of, [1], workers=3), "tuple[str, ...]")
 
 
-def serializers() -> None:
+def processes() -> None:
+    assert_type(shared([1]), "list[int]")
     task_supervisor.set_mp_pool(serializer=pickle)
 
 

@@ -13,6 +13,7 @@ from atasker_like import (TT_MP, ProcessDiedError, TaskPicklingError, TaskSuperv
 from atasker_like.pools.process import buffers
 from tests.support import PATIENCE, arrays, by_value
 from tests.support.arrays import LARGE, Array, large
+from tests.support.interruptions import at_line
 
 from ...support.internals import manager
 
@@ -271,6 +272,39 @@ def mapped_there():
         except OSError:
             pass
     return mappings(), sum("memfd:atasker_like" in link for link in links)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def note(path, array):
+    with open(path, "a") as file:
+        file.write(f"{array.data[0]}\n")
+    return arrays.look(array)
+
+
+@pytest.mark.gate
+def test_interrupted_submission_of_a_large_array_leaves_the_pool_whole(submit, tmp_path):
+    path = tmp_path / "notes"
+    submit(note, path, large(0)).value(PATIENCE)
+    number, longer, refused = 0, True, 0
+    while longer:
+        number += 1
+        value, tasks = number % 250 + 1, []
+        path.write_text("")
+        try:
+            longer = at_line(number, interrupt,
+                             lambda: tasks.append(submit(note, path, large(value))))
+        except KeyboardInterrupt:
+            refused += not tasks
+        if tasks:
+            assert tasks[0].value(PATIENCE) == (LARGE, value, value)
+        assert submit(note, path, large(255)).value(PATIENCE) == (LARGE, 255, 255)
+        # The process may have begun the task before the interrupt came: then it runs, once.
+        ran = path.read_text()
+        assert ran == f"{value}\n255\n" or ran == "255\n" and not tasks
+    assert refused > 100
 
 
 @pytest.mark.gate
