@@ -262,27 +262,8 @@ STRUCK_NAMES = {
 #: The struck words and names that are left, by part of the package, with the reason.
 #: The list only becomes shorter.
 STRUCK_LEFT = {
-    # Names of its own, and those of pools.
-    "engine": {
-        "busy here", "elsewhere", "gate", "give up", "hurried", "inbox", "place", "places", "told",
-    },
-    # To be renamed with the pools.
-    "pools": {
-        "_ask_giver", "_give", "_give_all", "_to_give", "_wait_told", "attend", "attentive",
-        "barred", "beside", "busy here", "carry on", "chore", "chores", "composer", "crowded",
-        "cut short", "desert", "elsewhere", "gate", "gates", "give up", "given up", "grow older",
-        "intake", "latecomers", "let go", "let in", "look again", "neighbours", "news", "outlet",
-        "outside", "outworn", "places", "risen", "teller", "telling", "told", "turned away",
-        "unfed", "unfit", "upkeep",
-    },
-    # Of pools.
-    "queues": {"beside", "busy here", "elsewhere", "outside"},
-    # Of pools; and place, a public argument of Client: the address of a service.
-    "service": {"beside", "place"},
-    # Of pools.
-    "supervisor": {"beside", "busy here", "give up", "neighbours", "outlet"},
-    # Of pools.
-    "workers": {"beside", "busy here"},
+    # An argument of Client: the address of a service.
+    "service": {"place"},
 }
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place,

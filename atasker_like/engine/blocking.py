@@ -90,13 +90,13 @@ def _warn_of_blocked_loop() -> None:
     frame: Any = _getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
-    place = ("unknown", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-    if place in _warned or len(_warned) >= _WARNED_MOST:
+    line = ("unknown", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    if line in _warned or len(_warned) >= _WARNED_MOST:
         return
-    _warned.add(place)
+    _warned.add(line)
     log.warning("%s:%d blocks the event loop that runs in its thread until the wait ends; "
                 "use 'await task' or another coroutine, such as co_wait_completed(), or an "
-                "AsyncQueue, or make the call in a thread", *place)
+                "AsyncQueue, or make the call in a thread", *line)
 
 
 class _NonBlocking:
@@ -111,7 +111,7 @@ class _NonBlocking:
         pass
 
 
-_hurried = _NonBlocking()
+_non_blocking = _NonBlocking()
 
 
 def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
@@ -119,7 +119,7 @@ def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
 
     :raises QueueFullError: the call would wait for room in a pool or a lane.
     """
-    before, current.pool_thread = current.pool_thread, _hurried
+    before, current.pool_thread = current.pool_thread, _non_blocking
     try:
         return call(*arguments)
     finally:
@@ -133,25 +133,25 @@ class Latch:
     zero. That costs half as much as a condition, and a timeout or a signal can end the wait.
     """
 
-    __slots__ = ("_left", "_gate")
+    __slots__ = ("_left", "_open")
 
     def __init__(self, count: int = 1) -> None:
         # One item fewer than calls. Each call removes one; the call that finds none is the last.
         # Removing an item is one step, so no lock is needed. A lock would not help: a signal
         # handler may call the latch in the middle of a call.
         self._left: deque[None] = deque([None] * (count - 1))
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._open = threading.Lock()
+        self._open.acquire()
 
     def __call__(self) -> None:
         try:
             self._left.pop()
         except IndexError:
-            self._gate.release()
+            self._open.release()
 
     def wait(self, deadline: float | None) -> bool:
         """Block until the latch opens or the deadline passes. Return True if it opened."""
-        return block(self._gate.acquire, deadline)
+        return block(self._open.acquire, deadline)
 
 
 class EventView:

@@ -104,7 +104,8 @@ class Lane:
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot",
                  "running", "entries", "parked", "fast_limit", "head_entry", "cached_level",
                  "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool",
-                 "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice", "_told",
+                 "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice",
+                 "_warned",
                  "callbacks", "__weakref__")
 
     @ends_traceback
@@ -147,7 +148,7 @@ class Lane:
         #: For a queue's lane: returns the advice for a wait while the lane is paused, or None if
         #: the queue resumes the lane by itself.
         self.advice: Callable[[], str | None] | None = None
-        self._told = False      # a warning was logged since the lane was paused
+        self._warned = False      # a warning was logged since the lane was paused
         #: The done callbacks that a queue waits for; None for other lanes.
         self.callbacks: Callbacks | None = None
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
@@ -204,11 +205,11 @@ class Lane:
 
     def warn_of_wait(self, what: str) -> None:
         """Warn, once a pause, of a wait that the pause makes endless. (no lock)"""
-        if self._told:
+        if self._warned:
             return
         advice = self.advice_on_pause()
         if advice is not None:
-            self._told = True
+            self._warned = True
             log.warning(
                 "a wait for %s cannot end by itself: %s before the wait, or from other code",
                 what, advice)
@@ -242,7 +243,7 @@ class Lane:
     def _set_paused(self, paused: bool) -> None:
         self.paused = paused
         if not paused:
-            self._told = False
+            self._warned = False
         self._set_fast_limit()
 
     def bind(self, pool: LanePool) -> None:

@@ -151,7 +151,7 @@ class FutureWaiter:
         left = deadline - monotonic()
         if left <= 0:
             return future.done()
-        timer = future.get_loop().call_later(left, _give_up, future)
+        timer = future.get_loop().call_later(left, _abandon, future)
         try:
             return await future is not _LATE
         finally:
@@ -161,7 +161,7 @@ class FutureWaiter:
 _LATE = object()
 
 
-def _give_up(future: asyncio.Future[Any]) -> None:
+def _abandon(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_result(_LATE)
 

@@ -42,28 +42,28 @@ class ParkingLot:
     def wait(self, acquire: Callable[..., bool]) -> None:
         """Acquire a lock by its method ``acquire``, after a first try has failed."""
         while True:
-            gate = threading.Lock()         # guards no data: the thread sleeps on it
-            gate.acquire()
-            self.waiters.append(gate)
-            # Try again: the lock may have been released before `gate` was in `waiters`.
+            parked = threading.Lock()         # guards no data: the thread sleeps on it
+            parked.acquire()
+            self.waiters.append(parked)
+            # Try again: the lock may have been released before `parked` was in `waiters`.
             if acquire(False):
-                self._withdraw(gate)
+                self._withdraw(parked)
                 return
-            gate.acquire(True, PARK_TIMEOUT)
-            self._withdraw(gate)
+            parked.acquire(True, PARK_TIMEOUT)
+            self._withdraw(parked)
             if acquire(False):
                 return
 
-    def _withdraw(self, gate: threading.Lock) -> None:
+    def _withdraw(self, parked: threading.Lock) -> None:
         try:
-            self.waiters.remove(gate)
+            self.waiters.remove(parked)
         except ValueError:                  # unpark_one() has taken it
             pass
 
     def unpark_one(self) -> None:
         """Wake the first sleeping thread, after the caller has released the pool's lock."""
         try:
-            gate = self.waiters.popleft()
+            parked = self.waiters.popleft()
         except IndexError:
             return
-        gate.release()
+        parked.release()

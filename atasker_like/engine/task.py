@@ -216,21 +216,21 @@ class Task(Generic[T_co], Attempt, Handle):
 
     def _end(self, deadline: float | None) -> bool:
         # Block until the task is final or the deadline passes. Return True if it is final.
-        gate = Lock()
-        gate.acquire()
-        if not self._add_waiter(gate.release):
+        ended_lock = Lock()
+        ended_lock.acquire()
+        if not self._add_waiter(ended_lock.release):
             return True
         ended = False
         try:
             if self._spec.lane is not None or self._spec.loop is not None:
                 self._warn_if_held_up()
             if deadline is None and current.pool_thread is None and is_plain_thread():
-                ended = gate.acquire()
+                ended = ended_lock.acquire()
             else:
-                ended = block_on((self,), gate.acquire, deadline, deadline is None)
+                ended = block_on((self,), ended_lock.acquire, deadline, deadline is None)
         finally:
             if not ended:
-                self._remove_waiter(gate.release)
+                self._remove_waiter(ended_lock.release)
         return ended or self.done()
 
     def _warn_if_held_up(self) -> None:
@@ -247,8 +247,8 @@ class Task(Generic[T_co], Attempt, Handle):
 
     def _start(self, deadline: float | None) -> bool:
         # Block until the task is started or the deadline passes. Return is_started().
-        gate = Lock()
-        gate.acquire()
+        started = Lock()
+        started.acquire()
         if self._spec.pool.is_reentrant():
             raise _cannot_wait(self)
         with self._spec.pool.lock:
@@ -257,9 +257,9 @@ class Task(Generic[T_co], Attempt, Handle):
             extra = self._extra_fields()
             if extra.on_start is None:
                 extra.on_start = []
-            extra.on_start.append(gate.release)
+            extra.on_start.append(started.release)
         self._warn_if_held_up()
-        return block_on((self,), gate.acquire, deadline, deadline is None) or self.is_started()
+        return block_on((self,), started.acquire, deadline, deadline is None) or self.is_started()
 
     # -- identity and options ----------------------------------------------------------------------
 

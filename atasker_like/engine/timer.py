@@ -8,7 +8,7 @@ part.
 
 ::
 
-    call_at ──> inbox ──> heap ──> calls          only the thread uses the heap
+    call_at ──> incoming ──> heap ──> calls          only the thread uses the heap
       any thread  │         the thread
                   └─ wakes the thread, if the call is due before it would wake up
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timer", "TimerEntry"]
 
-#: ``Timer._until`` while the thread is awake: it checks the inbox before it sleeps.
+#: ``Timer._until`` while the thread is awake: it checks the incoming before it sleeps.
 AWAKE = float("-inf")
 
 #: Without the interpreter's lock, other threads may see a write of one variable and a read of
@@ -75,10 +75,10 @@ class Timer:
         self._name = name
         self.clock = clock
         # Shared without a lock: appending to a deque and taking from it are each one step, on a
-        # free-threaded build too. The thread sets _until and then checks the inbox once more. A
-        # caller puts its entry into the inbox and then reads _until. So one of the two sees the
+        # free-threaded build too. The thread sets _until and then checks the incoming once more. A
+        # caller puts its entry into the incoming and then reads _until. So one of the two sees the
         # other's write.
-        self._inbox: deque[TimerEntry] = deque()
+        self._incoming: deque[TimerEntry] = deque()
         self._until = AWAKE
         self._numbers = count(1)
         self._cancelled = 0                 # in the heap, roughly: callers count without a lock
@@ -118,7 +118,7 @@ class Timer:
         Call :meth:`start` first.
         """
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
-        self._inbox.append(entry)
+        self._incoming.append(entry)
         if deadline < self._until or not _ORDERED:
             self._wake_up()
         return entry
@@ -138,7 +138,7 @@ class Timer:
             self._wake_up()
 
     def _mostly_cancelled(self) -> bool:
-        return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._inbox)
+        return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._incoming)
 
     def _wake_up(self) -> None:
         try:
@@ -157,7 +157,7 @@ class Timer:
             thread.join()
         with self._heap_lock:
             self._heap.clear()
-            self._inbox.clear()
+            self._incoming.clear()
             self._cancelled = 0
 
     def _run(self, generation: int) -> None:
@@ -168,9 +168,9 @@ class Timer:
                 if generation != self._generation:
                     self._wake_up()     # an interrupted start may have left another thread asleep
                     return
-                heap, inbox = self._heap, self._inbox
-                while inbox:
-                    heappush(heap, inbox.popleft())
+                heap, incoming = self._heap, self._incoming
+                while incoming:
+                    heappush(heap, incoming.popleft())
                 if self._mostly_cancelled():
                     heap = self._heap = [entry for entry in heap if entry.call is not None]
                     heapify(heap)
@@ -197,6 +197,6 @@ class Timer:
                 del due, call, arguments
                 continue                # the calls took time: check the heap again before sleeping
             self._until = until
-            if inbox or generation != self._generation:
+            if incoming or generation != self._generation:
                 continue
             self._wake.acquire(True, min(until - now, TIMEOUT_MAX) if heap else -1.0)

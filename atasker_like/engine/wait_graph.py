@@ -218,14 +218,14 @@ class _ExecutorWait(_UnconfirmedWait):
         return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
 
     def fail(self, error: WaitDeadlockError) -> None:
-        gate = self._acquire.__self__       # the lock that the thread blocks on
+        lock = self._acquire.__self__       # the lock that the thread blocks on
         for task in self.tasks:
-            task._remove_waiter(gate.release)
+            task._remove_waiter(lock.release)
         # If a task has ended, it wakes the thread instead.
         if not any(task.done() for task in self.tasks):
             self.error = error
             try:
-                gate.release()
+                lock.release()
             except RuntimeError:        # the lock has been released already
                 pass
 
@@ -496,7 +496,7 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
         _judge(circle)      # returns no error, as this wait is not confirmed yet
     lane = waiter._spec.lane
     if lane is not None and any(task._spec.lane is lane for task in tasks):
-        waker.future.get_loop().call_soon(_look_for_places, lane)
+        waker.future.get_loop().call_soon(_wake_for_slots, lane)
     return wait
 
 
@@ -548,7 +548,7 @@ def _confirm(wait: _UnconfirmedWait) -> None:
             wait.fail(error)
 
 
-def _look_for_places(lane: Any) -> None:
+def _wake_for_slots(lane: Any) -> None:
     """Warn if coroutines that wait for tasks of a lane hold all of its slots.
 
     Other code may raise the limit, or cancel one of the coroutines. So this is no error.
@@ -672,13 +672,13 @@ def _describe(circle: Circle) -> str:
     if len(circle) == 1 and not blocking:
         return f"{first.subject()} waits for itself; return, and let other code wait for it"
     text = f"{first.subject()} waits for "
-    for place, (_, task) in enumerate(circle, 1):
-        following = circle[place % len(circle)][0]
+    for position, (_, task) in enumerate(circle, 1):
+        following = circle[position % len(circle)][0]
         text += _named(task)
         if task is not following.waiter:
             text += f", which needs the event loop that {following.subject()} blocks"
-            text += " while it waits for " if place < len(circle) else ""
-        elif place < len(circle):
+            text += " while it waits for " if position < len(circle) else ""
+        elif position < len(circle):
             text += ", which waits for "
     if blocking:
         return (f"a wait blocks the event loop that it needs: {text}; "

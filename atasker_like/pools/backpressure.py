@@ -101,9 +101,9 @@ class Backpressure:
 
         :raises TaskTimeoutError: too many threads are abandoned.
         """
-        barred = self._pool._refusal_reason()
-        if barred is not None:
-            raise TaskTimeoutError(f"task {spec.name} was not accepted: {barred}")
+        reason = self._pool._refusal_reason()
+        if reason is not None:
+            raise TaskTimeoutError(f"task {spec.name} was not accepted: {reason}")
         if self.aging is not None:
             self.schedule_aging()
         run_queue = self._pool.run_queue

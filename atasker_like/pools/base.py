@@ -101,7 +101,7 @@ class Pool:
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            return self._submit_elsewhere(task) if self.is_reentrant() else self._submit(task)
+            return self._submit_from_thread(task) if self.is_reentrant() else self._submit(task)
         except BaseException:
             self._undo(task)
             raise
@@ -123,7 +123,7 @@ class Pool:
         # To ask for a pool thread takes a lock, so a new thread does that.
         start_thread(self._spawn, (lambda: call(*arguments),))
 
-    def _submit_elsewhere(self, task: Task[Any]) -> None:
+    def _submit_from_thread(self, task: Task[Any]) -> None:
         extra = task._extra_fields()
         if extra.task_id is None:
             extra.task_id = new_id()        # it may be read before the task has a number
@@ -248,7 +248,7 @@ class Pool:
         try:
             if self.is_reentrant():
                 for task in tasks:
-                    self._submit_elsewhere(task)
+                    self._submit_from_thread(task)
             elif tasks:
                 self._submit_many(tasks)
         except BaseException:

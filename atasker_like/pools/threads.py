@@ -756,10 +756,10 @@ class ThreadPool(Pool):
             self.warm_up()
 
     def _max_idle_for(self, max_size: int | None) -> int:
-        places = self.run_queue.slots
+        slots = self.run_queue.slots
         return (max_size if max_size is not None
-                else UNLIMITED_KEEPS if places >= maxsize
-                else places)
+                else UNLIMITED_KEEPS if slots >= maxsize
+                else slots)
 
     def warm_up(self) -> None:
         """Start the threads that are missing to ``min_size``."""

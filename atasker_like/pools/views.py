@@ -185,16 +185,16 @@ class ThreadPoolView:
 
 def _await(future: Future[Any], deadline: float | None) -> bool:
     if not future.done():
-        gate = Semaphore(0)
-        future.add_done_callback(lambda _: gate.release())
-        return _acquire(gate, deadline)
+        ended = Semaphore(0)
+        future.add_done_callback(lambda _: ended.release())
+        return _acquire(ended, deadline)
     return True
 
 
-def _acquire(gate: Semaphore, deadline: float | None) -> bool:
+def _acquire(ended: Semaphore, deadline: float | None) -> bool:
     """Take from a semaphore; a pool thread lends its slot meanwhile."""
     return block(lambda blocking=True, timeout=-1.0:
-                 gate.acquire(blocking, None if timeout < 0 or not blocking else timeout),
+                 ended.acquire(blocking, None if timeout < 0 or not blocking else timeout),
                  deadline)
 
 

@@ -383,9 +383,9 @@ class AsyncQueue(TaskQueue):
 
     async def _retry_until_room(self, spec: TaskSpec, submit: Callable[[], T]) -> T:
         """Return ``submit()``; while that raises QueueFullError, wait for room and repeat."""
-        lane, outside, entry = self._lane, self._room_waiters, object()
+        lane, blocked, entry = self._lane, self._room_waiters, object()
         try:
-            outside.add(entry)
+            blocked.add(entry)
             while True:
                 try:
                     return submit()
@@ -394,7 +394,7 @@ class AsyncQueue(TaskQueue):
                 if lane is not self._lane:
                     raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
         finally:
-            outside.done(entry)
+            blocked.done(entry)
 
     async def _wait_for_room(self, spec: TaskSpec) -> None:
         """Wait until there may be room in the lane."""

@@ -65,7 +65,7 @@ class Shutdown:
             drain = self.drains_by_default
         drain = (not _modes.legacy if drain is None else bool(drain)) and not cancel_tasks
         pools, state = self._pools, self._state
-        if self.is_busy_here():
+        if self.is_reentrant():
             # A signal handler or a finalizer came in between two lines of a critical section of
             # this thread, which must come to its end first.
             def stop_later() -> None:
@@ -96,10 +96,10 @@ class Shutdown:
             state.stopped.wait(None if self._deadline == deadline else remaining(deadline))
         return self._report()
 
-    def is_busy_here(self) -> bool:
+    def is_reentrant(self) -> bool:
         """Return True if the calling thread is inside a critical section of the supervisor."""
         return (self._state.lock._is_owned()         # type: ignore[attr-defined]
-                or self._pools.is_busy_here())
+                or self._pools.is_reentrant())
 
     def _report(self) -> StopReport:
         now = ended(self._pools.by_kind.values())

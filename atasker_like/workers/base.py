@@ -566,7 +566,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         """Prepare the first step of a session that has been made and has not begun."""
 
     def _worker_cannot_wait(self, session: Session) -> bool:
-        return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_busy_here()
+        return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_reentrant()
 
     def _worker_close_runs_code(self) -> bool:
         """Return True if the end of a session calls code of the application."""

@@ -52,7 +52,7 @@ def test_a_stop_that_comes_first_refuses_and_the_function_never_runs(make, way):
     assert isinstance(join(submit), SupervisorStoppedError)
     assert not ran
     check_oracle(supervisor, [])
-    assert not manager(supervisor).timer._heap and not manager(supervisor).timer._inbox
+    assert not manager(supervisor).timer._heap and not manager(supervisor).timer._incoming
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -269,10 +269,10 @@ class ExternalPool(Pool):
                     return
             taken.reverse()
             while taken:
-                self._give(self.prefetched.next_bundle(taken))
+                self._send_bundle(self.prefetched.next_bundle(taken))
             del call, task
 
-    def _give(self, bundle: list[tuple[Any, ...]]) -> None:
+    def _send_bundle(self, bundle: list[tuple[Any, ...]]) -> None:
         calls: list[Call] = []
         entries: list[Entry] = []
         arguments: Any = ()
@@ -614,11 +614,11 @@ class ExternalPool(Pool):
 
     def close(self, deadline: float | None) -> None:
         """Give up the live tasks. The executor belongs to the application and is not shut down."""
-        given_up = self.abandon_all()
-        if given_up:
+        abandoned = self.abandon_all()
+        if abandoned:
             log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)",
-                        self.name, self.adapter.name, len(given_up),
-                        ", ".join(short_id(task_id) for task_id in given_up))
+                        self.name, self.adapter.name, len(abandoned),
+                        ", ".join(short_id(task_id) for task_id in abandoned))
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The executor itself must handle the fork."""

@@ -4,8 +4,8 @@ An interrupt can come at any line of the main thread, and the function of a subm
 must not run. So the frames for idle processes are *held* until the submission only has to return.
 Then one call of C code writes them. Any other operation on such a process writes them first.
 
-The caller holds the lock of the pool, except for :meth:`Composer._commit` and
-:meth:`Composer._release_lock`.
+The caller holds the lock of the pool, except for :meth:`DeferredWriter._commit` and
+:meth:`DeferredWriter._release_lock`.
 """
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from .pool_process import PoolProcess
 
-__all__ = ["HELD_MOST", "Composer"]
+__all__ = ["HELD_MOST", "DeferredWriter"]
 
 #: The maximal size of a held frame in bytes. A write of so few bytes to a pipe is never partial.
 HELD_MOST = 2048
 
 
-class Composer(Pool):
+class DeferredWriter(Pool):
     """The part of the process pool that holds frames and writes them last."""
 
-    _composer: int                  # the ident of the main thread while it dispatches, else 0
+    _deferring_thread: int          # the ident of the main thread while it dispatches, else 0
     _held: list[PoolProcess]        # processes with tasks in flight that are not written yet
     _held_fds: list[int]            # of each held process: its ticket pipe, its task pipe
     _held_parts: list[bytes]        # of each held process: its tickets, its frame
@@ -102,7 +102,7 @@ class Composer(Pool):
     def _interrupted(self) -> None:
         if get_ident() != main_thread().ident:
             return
-        self._composer = 0
+        self._deferring_thread = 0
         for process in self._held:              # none of its frames has been written
             process.inconsistent = True
         for process in self._held:

@@ -20,7 +20,7 @@ from time import perf_counter
 
 from ...engine.task import QUEUED, STARTED
 from .child import FRAME, TICKET
-from .deferred_writer import HELD_MOST, Composer
+from .deferred_writer import HELD_MOST, DeferredWriter
 from .pool_process import PoolProcess, kill
 from .spawn import close_pipe
 
@@ -43,7 +43,7 @@ AHEAD_SINGLE = 0.02
 AHEAD_MOST = 256
 
 
-class Dispatcher(Composer):
+class Dispatcher(DeferredWriter):
     """The part of the process pool that sends tasks to processes and revokes them."""
 
     _processes: list[PoolProcess]       # all, including those that start or end
@@ -63,7 +63,7 @@ class Dispatcher(Composer):
         """Send tasks to a process. The waiting tasks are divided among ``sharers`` processes."""
         inflight = process.inflight
         if self._held:
-            if self._composer != get_ident():
+            if self._deferring_thread != get_ident():
                 self._flush_held()
             elif process in self._held:
                 return
@@ -170,8 +170,9 @@ class Dispatcher(Composer):
                     raws: Sequence[Any]) -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
-        if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST
-                and not raws and not process.outbox and self._composer == get_ident()):
+        if (self._deferring_thread and len(entries) == len(process.inflight)
+                and len(body) < HELD_MOST
+                and not raws and not process.outbox and self._deferring_thread == get_ident()):
             self._held.append(process)
             self._held_fds += (process.ticket_out, process.task_fd)
             self._held_parts += (TICKET.pack(frame) * len(entries),

@@ -50,7 +50,7 @@ from .io_thread import CLOSED, IOThread
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
                           may_lack_guard, names_main, process_name, why_not_importable)
 from .pool_process import RESULTS, TICKETS, PoolProcess, kill
-from .process_set import Upkeep
+from .process_set import ProcessSet
 from .protocol import decode, decode_large, process_died_error, wait_readable
 from .spawn import are_open, launch
 from .start_errors import START_TRIES, describe, tries
@@ -96,7 +96,7 @@ def _lay_out(raws: list[memoryview]) -> tuple[Any, list[memoryview], Any]:
     return lay_out(raws)
 
 
-class ProcessPool(Upkeep):
+class ProcessPool(ProcessSet):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
     tt = TaskType.MP
@@ -129,7 +129,7 @@ class ProcessPool(Upkeep):
         self._pausing = False               # the timer will retry a failed start
         self._startup_broken = False  # processes do not get ready: start none ahead of tasks
         self._closing = False
-        self._composer = 0
+        self._deferring_thread = 0
         self._held: list[PoolProcess] = []
         self._held_fds: list[int] = []
         self._held_parts: list[bytes] = []
@@ -179,7 +179,7 @@ class ProcessPool(Upkeep):
     def _accept(self, task: Task[Any]) -> None:
         """Submit a packed task without options, like :meth:`Pool.submit`."""
         if self.is_reentrant():
-            self._submit_elsewhere(task)
+            self._submit_from_thread(task)
             return
         try:
             deferred = None
@@ -310,9 +310,9 @@ class ProcessPool(Upkeep):
     def _enqueue(self, task: Task[Any]) -> Deferred:
         if get_ident() != main_thread().ident:
             return self._let_run(task)
-        self._composer = get_ident()
+        self._deferring_thread = get_ident()
         deferred = self._let_run(task)
-        self._composer = 0
+        self._deferring_thread = 0
         return [*deferred, self._commit] if self._held else deferred
 
     def _let_run(self, task: Task[Any]) -> Deferred:
@@ -342,7 +342,7 @@ class ProcessPool(Upkeep):
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
         if get_ident() == main_thread().ident:
-            self._composer = get_ident()
+            self._deferring_thread = get_ident()
         least = None
         for task in tasks:
             self.run_queue.push(task)
@@ -351,7 +351,7 @@ class ProcessPool(Upkeep):
         if least is not None and least < self._lowest_priority:
             self._revoke_less_urgent(least)
         self._refill_idle()
-        self._composer = 0
+        self._deferring_thread = 0
         deferred = self._grow()
         return [*deferred, self._commit] if self._held else deferred
 
@@ -901,9 +901,9 @@ class ProcessPool(Upkeep):
         if self._starting or self._pausing or self._closing or not self._needs_process():
             return []
         self._starting = True
-        return [self._start_beside]
+        return [self._spawn_starter]
 
-    def _start_beside(self) -> None:
+    def _spawn_starter(self) -> None:
         """Start processes in a pool thread. Start the I/O thread before this call returns."""
         # At the exit of the interpreter, which finishes the accepted tasks, it may be too late to
         # start a thread.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ...engine.deferred import Deferred
 
-__all__ = ["Upkeep"]
+__all__ = ["ProcessSet"]
 
 #: The default of ``initializer_timeout``: seconds until a process must be ready.
 INITIALIZER_TIMEOUT = 120.0
@@ -38,7 +38,7 @@ LOGS_MOST = 10000
 STACKS_PATIENCE, STACKS_SILENCE = 1.0, 0.1
 
 
-class Upkeep(Dispatcher):
+class ProcessSet(Dispatcher):
     """The part of the process pool that checks, recycles and inspects its processes."""
 
     _spawn: Callable[[Callable[[], None]], None]

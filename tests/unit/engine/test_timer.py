@@ -98,7 +98,7 @@ def test_cancelled_calls_do_not_fill_the_memory(timer, clock):
         timer.cancel(timer.call_later(100, print))
     deadline = time.monotonic() + 10
     # the thread sweeps: nothing has to be due for that
-    while len(timer._heap) + len(timer._inbox) >= 500:
+    while len(timer._heap) + len(timer._incoming) >= 500:
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
     assert kept.call is print

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atasker_like.pools.process.deferred_writer import Composer
+from atasker_like.pools.process.deferred_writer import DeferredWriter
 
 
 class Process:
@@ -23,12 +23,12 @@ class Process:
         self.is_killed = True
 
 
-class Pool(Composer):
+class Pool(DeferredWriter):
     """Only what holding frames needs."""
 
     def __init__(self):
         self.lock = threading.RLock()
-        self._composer = 0
+        self._deferring_thread = 0
         self._held, self._held_fds, self._held_parts, self._committing = [], [], [], []
         self.later = []
 
