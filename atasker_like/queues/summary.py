@@ -1,17 +1,17 @@
 """RunSummary: the outcome of the tasks of a run or a group."""
 from __future__ import annotations
 
-import sys
 from operator import attrgetter, countOf
 
+from .._checks import ends_traceback
 from ..engine.result import Failure
 from ..engine.task import CANCELED
-from ..errors import ExecutionError
+from ..errors import ExecutionError, InvalidTypeError
 from .handles import result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Hashable, Iterable, Sequence, TextIO
+    from typing import Any, Hashable, Iterable, Iterator, Sequence, TextIO
 
     from ..engine.result import TaskResult
     from ..engine.task import Task
@@ -20,13 +20,14 @@ __all__ = ["RunSummary"]
 
 _status, _outcome = attrgetter("_status"), attrgetter("_outcome")
 
-#: The most lines of the table of tasks that did not succeed, and the most columns of a name.
-_SHOWN = 20
-_NAME = 40
+#: The most messages that are shown, lines of a message, tasks with it, and columns of a name.
+_GROUPS, _MESSAGE, _MEMBERS, _NAME = 10, 6, 3, 24
 
 
 class RunSummary:
     """The outcome of the tasks of a run or a group, in the order in which they were submitted.
+
+    Iterating over it yields the :class:`TaskResult` of each task; ``len()`` is their number.
 
     ``total_submitted``, ``succeeded``, ``failed`` and ``cancelled`` are numbers of tasks.
     ``duration`` is in seconds. ``timed_out`` is True if the timeout of the run passed before its
@@ -82,6 +83,21 @@ class RunSummary:
         """The results of the tasks that failed."""
         return tuple(result for result in self.results if result.status == "failed")
 
+    def __iter__(self) -> Iterator[TaskResult]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return self.total_submitted
+
+    def __bool__(self) -> bool:
+        return True             # also without tasks: a summary is no container to check
+
+    @ends_traceback
+    def __await__(self) -> Any:
+        raise InvalidTypeError("this is the summary of a run that has ended: a ThreadQueue or a "
+                               "ProcessQueue blocks until then, so leave 'await' out, or use an "
+                               "AsyncQueue in a coroutine")
+
     def successes(self) -> tuple[TaskResult, ...]:
         """Return the results of the tasks that succeeded."""
         return tuple(result for result in self.results if result.status == "succeeded")
@@ -128,34 +144,46 @@ class RunSummary:
     def display(self, file: TextIO | None = None) -> None:
         """Print the numbers of tasks by name, and the tasks that did not succeed.
 
-        The table is no wider than the terminal.
+        Tasks with the same error are shown together: the message, and below it the tasks with their
+        items. No line is wider than the terminal.
 
         :param file: the stream to print to (default: stdout).
         """
-        stream = sys.stdout if file is None else file
-        width = _columns(stream)
-        lines = [f"{self._counts()} in {self.duration:.2f} "
-                 f"s{', timed out' if self.timed_out else ''}"]
+        from .._display import columns_of, show, table
+
+        width = columns_of(file)
+        lines = [f"{self._counts()} in {self.duration:.2f} s"
+                 f"{', timed out' if self.timed_out else ''}"]
         if self.results:
-            lines += ["",
-                      *_table(("task", "succeeded", "failed", "cancelled", "mean s", "longest s"),
-                              [_row(name, members) for name, members in self.by_name().items()],
-                              width)]
-        bad = [result for result in self.results if result.status != "succeeded"]
-        if bad:
-            rows: list[tuple[str, ...]]
-            rows = [(result.name, result.short_id, result.status, str(result.attempts),
-                     f"{result.duration:.3f}",
-                     _cut(_item(result), _NAME), " ".join((result.message or "").split()))
-                    for result in bad[:_SHOWN]]
-            head: tuple[str, ...] = ("task", "id", "status", "attempts", "seconds", "item",
-                                     "message")
-            if not any(row[5] for row in rows):         # no task is of a map
-                head, rows = (*head[:5], head[6]), [(*row[:5], row[6]) for row in rows]
-            lines += ["", *_table(head, rows, width, left=(0, 1, 2, 5, 6))]
-            if len(bad) > _SHOWN:
-                lines.append(f"... and {len(bad) - _SHOWN:,} more")
-        print("\n".join(lines), file=stream)
+            unused = [] if self.failed else [2]
+            lines += ["", *table(
+                ("task", "succeeded", "failed", "cancelled", "mean s", "longest s"),
+                [_row(name, members) for name, members in self.by_name().items()], width,
+                drop=(*unused, *([] if self.cancelled else [3]), 5, 4))]
+        show([*lines, *self._failures(width)], file)
+
+    def _failures(self, width: int) -> list[str]:
+        """Return the messages of the tasks that did not succeed, each with its tasks."""
+        from textwrap import wrap
+
+        from .._display import cut
+
+        groups: dict[str, list[TaskResult]] = {}
+        for result in self.results:
+            if result.status != "succeeded":
+                message = " ".join((result.message or "").split())
+                groups.setdefault(f"{result.status}: {message}" if message else result.status,
+                                  []).append(result)
+        lines: list[str] = []
+        ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+        for head, members in ordered[:_GROUPS]:
+            lines += ["", *wrap(f"{len(members):,} {head}", width, max_lines=_MESSAGE,
+                                placeholder="...")]
+            lines += [_member(result, width) for result in members[:_MEMBERS]]
+            if len(members) > _MEMBERS:
+                lines.append(cut(f"  and {len(members) - _MEMBERS:,} more", width))
+        rest = sum(len(members) for _, members in ordered[_GROUPS:])
+        return [*lines, "", cut(f"and {rest:,} more with other messages", width)] if rest else lines
 
     def _counts(self) -> str:
         counts = ", ".join(f"{number:,} {word}" for number, word in
@@ -174,13 +202,18 @@ class RunSummary:
         return dict(self.__dict__)
 
 
-def _item(result: TaskResult) -> str:
-    """Return the position and the item of a task of a map, in one line."""
-    if result.index is None:
-        return ""
-    if result.item is None:
-        return str(result.index)
-    return f"{result.index}: {' '.join(result.item.split())}"
+def _member(result: TaskResult, width: int) -> str:
+    """Return a task with its item in one line, and its attempts and time if there is room."""
+    from .._display import cut
+
+    line = f"  {cut(result.name, _NAME)} {result.short_id}"
+    if result.index is not None:
+        line += f", item {result.index}" + (f": {result.item}" if result.item else "")
+    if result.started_at is not None:
+        attempts = f", {result.attempts} attempts" if result.attempts > 1 else ""
+        times = f"{attempts}, {result.duration:.3f} s"
+        line += times if len(line) + len(times) <= width else ""
+    return cut(line, width)
 
 
 def _row(name: str, members: Sequence[TaskResult]) -> tuple[str, ...]:
@@ -190,36 +223,3 @@ def _row(name: str, members: Sequence[TaskResult]) -> tuple[str, ...]:
     ran = [result.duration for result in members if result.started_at is not None]
     return (name, *(f"{number:,}" for number in counts),
             f"{sum(ran) / len(ran):.3f}" if ran else "-", f"{max(ran):.3f}" if ran else "-")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int,
-           left: Sequence[int] = (0,)) -> list[str]:
-    """Align columns. The first one is cut to a bound, the last one to the width."""
-    rows = [head, *([_cut(row[0], _NAME), *row[1:]] for row in rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    # Names are cut to 8 columns at least, so that they can be distinguished.
-    widths[0] -= max(0,
-                     min(sum(widths[:-1]) + 2 * (len(widths) - 1) + len(head[-1]) - width,
-                         widths[0] - 8))
-    lines = []
-    for row in rows:
-        cells = [_cut(cell, widths[column]).ljust(widths[column]) if column in left
-                 else cell.rjust(widths[column])
-                 for column, cell in enumerate(row)]
-        lines.append(_cut("  ".join(cells).rstrip(), width))
-    return lines
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:max(0, width - 3)] + "..."[:width]
-
-
-def _columns(stream: Any) -> int:
-    import os
-    import shutil
-
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError, AttributeError):       # a file, a pipe, a StringIO
-        columns = 0
-    return columns or shutil.get_terminal_size((100, 24)).columns

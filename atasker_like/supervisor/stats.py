@@ -10,7 +10,7 @@ from .pool_manager import SIZES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Sequence
+    from typing import Any, Iterable, Sequence, TextIO
 
     from ..engine.task import Task
     from ..pools.base import Pool
@@ -93,6 +93,17 @@ class Info(_Frozen):
         async_job_schedulers: dict[str, Any]
         tasks: dict[str, Task[Any]]
 
+    def display(self, file: TextIO | None = None) -> None:
+        """Print the state, the sizes of the pools, and the live tasks, the oldest first.
+
+        No line is wider than the terminal. Any thread may call it.
+
+        :param file: the stream to print to (default: stdout).
+        """
+        from .displays import show_info
+
+        show_info(self, file)
+
 
 class PoolStats(_Frozen):
     """The numbers of one pool.
@@ -155,6 +166,17 @@ class Stats(_Frozen):
         waiting: int
         active: int
         abandoned: int
+
+    def display(self, file: TextIO | None = None) -> None:
+        """Print the numbers of the pools as a table, no wider than the terminal.
+
+        Any thread may call it.
+
+        :param file: the stream to print to (default: stdout).
+        """
+        from .displays import show_stats
+
+        show_stats(self, file)
 
 
 class StopReport(_Frozen):

@@ -10,7 +10,7 @@ import pytest
 
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError,
                           InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
-                          TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
+                          TaskOptions, ThreadQueue, WaitTimeoutError, background_task, run)
 from tests.support import PATIENCE
 
 from . import functions
@@ -702,8 +702,30 @@ def test_display_prints_counts_and_failures(threads):
     assert lines[0].startswith("5 tasks: 3 succeeded, 1 failed, 1 cancelled in ")
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["twice"][1:4] == ["3", "0", "0"]
-    failed = next(line for line in lines if "ValueError: the disk is full" in line).split()
-    assert failed[0] == "once" and failed[2:4] == ["failed", "2"]
+    position = lines.index("1 failed: ValueError: the disk is full")
+    assert re.fullmatch(r"  once t-\d+, 2 attempts, \d\.\d{3} s", lines[position + 1])
+    position = lines.index("1 cancelled")
+    assert re.fullmatch(r"  never t-\d+", lines[position + 1])
+
+
+def test_display_groups_equal_failures_and_keeps_message_and_item_at_50_columns(threads,
+                                                                                monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    queue = threads.make()
+    message = "no route to host api.example.org:443 (connect timeout=30)"
+    queue.map(functions.fail, [message] * 14, name="fetch")
+    queue.map(functions.fail, ["odd"], name="fetch")
+    out = io.StringIO()
+    queue.run().display(out)
+    text = out.getvalue()
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 50
+    assert f"14 failed: ValueError: {message}" in " ".join(text.split())
+    assert text.count("no route to host") + text.count("item 0: 'no route to host") >= 1
+    position = lines.index("  and 11 more")
+    assert [re.match(r"  fetch t-\d+, item \d: 'no ", line) is not None
+            for line in lines[position - 3:position]] == [True] * 3
+    assert "1 failed: ValueError: odd" in lines
 
 
 @pytest.mark.parametrize("columns", [40, 60, 100])
@@ -717,7 +739,24 @@ def test_the_table_is_no_wider_than_the_terminal(threads, monkeypatch, columns):
     queue.run().display(out)
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= columns
-    assert lines[-1] == "... and 11 more"
+    assert "  and 27 more" in lines
+
+
+def test_summary_yields_its_results_and_has_their_number(threads):
+    queue = threads.make()
+    queue.map(functions.double, range(3))
+    summary = queue.run()
+    assert tuple(summary) == summary.results and len(summary) == 3
+    assert threads.make().run()
+
+
+def test_summary_that_is_awaited_names_the_queue_for_coroutines(threads):
+    async def main():
+        await threads.make().run()
+
+    with pytest.raises(TypeError, match="blocks until then, so leave 'await' out, or use an "
+                                        "AsyncQueue"):
+        run(main())
 
 
 def test_an_empty_summary_can_be_shown(threads, capsys):
