@@ -16,10 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-__all__ = ["accepted_keywords", "accepts_keyword", "address_of", "attribute_of", "copy_metadata",
-           "described", "generator_kind", "has_method", "is_coroutine_function", "lookup",
-           "name_of", "names_keyword", "open_parameters", "shown", "signature_error", "text_of",
-           "traceback_text", "type_name_of", "wants_task_id", "why_not_rebuilt"]
+__all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "attribute_of",
+           "copy_metadata", "described", "generator_kind", "has_method", "is_coroutine_function",
+           "lookup", "name_of", "names_keyword", "open_parameters", "shown", "signature_error",
+           "text_of", "traceback_text", "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -367,3 +367,34 @@ def _keyword(function: Any, name: str) -> tuple[bool, bool]:
 _CO_VARKEYWORDS = 0x08          # of inspect
 
 _LruCache: type = type(lru_cache(maxsize=1)(abs))
+
+
+class _Names(dict):     # type: ignore[type-arg]
+    """The globals of a function for typing.get_type_hints(), with the names of its annotations."""
+
+    def __missing__(self, name: str) -> Any:
+        from ._hints import names_of
+
+        return names_of(self["__name__"])[name]
+
+    def keys(self) -> Any:      # of a copy
+        from ._hints import names_of
+
+        self.update(names_of(self["__name__"]))
+        return super().keys()
+
+    __iter__ = None     # type: ignore[assignment]  # so that dict() calls keys()
+
+
+def add_names(function: Any) -> None:
+    """Let typing.get_type_hints() find the names of annotations that type checkers import.
+
+    It takes the globals of the innermost ``__wrapped__``.
+    """
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    twin = type(function)(function.__code__, _Names(function.__globals__), function.__name__,
+                          function.__defaults__, function.__closure__)
+    for name in ("__kwdefaults__", "__annotations__", "__doc__", "__qualname__"):
+        setattr(twin, name, getattr(function, name))
+    function.__wrapped__ = twin

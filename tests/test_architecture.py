@@ -27,6 +27,7 @@ LAYERS = [
     [
         "_threads",
         "_atomics",
+        "_hints",
         "_inspect",
         "_fork",
         "_log",

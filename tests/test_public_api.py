@@ -2,7 +2,10 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+import sys
 import types
+import typing
 
 import pytest
 
@@ -124,3 +127,27 @@ def test_there_are_examples():
 def test_stub_is_current(package):
     assert stubs.path_of(package).read_text(encoding="utf-8") == stubs.stub_of(package), (
         "run python -m tests.support.stubs")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="typing has not all forms that are used")
+@pytest.mark.parametrize("name", [name for name in atasker_like.__all__
+                                  if inspect.isfunction(getattr(atasker_like, name))])
+def test_hints_of_a_function_are_found(name):
+    function = getattr(atasker_like, name)
+    assert set(typing.get_type_hints(function)) == set(function.__annotations__)
+
+
+@pytest.mark.parametrize("name", [name for name in atasker_like.__all__
+                                  if inspect.isfunction(getattr(atasker_like, name))])
+def test_signature_of_a_function_has_clean_annotations(name):
+    shown = str(inspect.signature(getattr(atasker_like, name)))
+    assert not re.search(r"typing\.|ForwardRef|<|\"", shown)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="typing has not all forms that are used")
+def test_hints_are_the_types():
+    hints = typing.get_type_hints(atasker_like.co_mp_apply)
+    assert hints["priority"] == typing.Optional[int]
+    assert hints["supervisor"] == typing.Optional[atasker_like.TaskSupervisor]
