@@ -285,9 +285,12 @@ def note(path, array):
 
 
 @pytest.mark.gate
-def test_interrupted_submission_of_a_large_array_leaves_the_pool_whole(submit, tmp_path):
-    path = tmp_path / "notes"
-    submit(note, path, large(0)).value(PATIENCE)
+@pytest.mark.timeout(180)
+def test_interrupted_submission_of_a_large_array_leaves_the_pool_whole(supervisor, tmp_path):
+    path, size = tmp_path / "notes", buffers.SHARED_FROM
+    supervisor.set_mp_pool(1)
+    call = background_task(note, tt=TT_MP, supervisor=supervisor)
+    call(path, large(0, size)).value(PATIENCE)
     number, longer, refused = 0, True, 0
     while longer:
         number += 1
@@ -295,12 +298,12 @@ def test_interrupted_submission_of_a_large_array_leaves_the_pool_whole(submit, t
         path.write_text("")
         try:
             longer = at_line(number, interrupt,
-                             lambda: tasks.append(submit(note, path, large(value))))
+                             lambda: tasks.append(call(path, large(value, size))))
         except KeyboardInterrupt:
             refused += not tasks
         if tasks:
-            assert tasks[0].value(PATIENCE) == (LARGE, value, value)
-        assert submit(note, path, large(255)).value(PATIENCE) == (LARGE, 255, 255)
+            assert tasks[0].value(PATIENCE) == (size, value, value)
+        assert call(path, large(255, size)).value(PATIENCE) == (size, 255, 255)
         # The process may have begun the task before the interrupt came: then it runs, once.
         ran = path.read_text()
         assert ran == f"{value}\n255\n" or ran == "255\n" and not tasks
@@ -308,6 +311,7 @@ def test_interrupted_submission_of_a_large_array_leaves_the_pool_whole(submit, t
 
 
 @pytest.mark.gate
+@pytest.mark.timeout(180)
 def test_thousands_of_transfers_leave_no_descriptor_and_no_mapping(submit):
     array = large(1, buffers.SHARED_FROM)
     submit(arrays.give_back, array).value(PATIENCE)
