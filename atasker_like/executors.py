@@ -246,6 +246,11 @@ class _LaneExecutor(Executor):
     def _refusal(self) -> Exception:
         return ClosedError(f"{self._name} was shut down and takes no more calls; make another one")
 
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._parts.pools.report_running(self._parts.state.supervisor_id)
+        self.shutdown(wait=True)
+
     def __del__(self) -> None:
         pool: Any = getattr(getattr(self, "_lane", None), "pool", None)
         if pool is not None and not sys.is_finalizing():
