@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "constants": ("TASK_CRITICAL", "TASK_HIGH", "TASK_NORMAL", "TASK_LOW", "TT_COROUTINE",

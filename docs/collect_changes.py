@@ -65,12 +65,26 @@ def section(version, fragments):
     return "\n".join(lines)
 
 
-def insert(log, new):
-    """Return a change log with a section in front of the others."""
+def items(text):
+    """Return the items of a section as (None, kind, text)."""
+    found = []
+    for part in re.split(r"^(?=\w+\n~+\n)", text, flags=re.MULTILINE):
+        kind = part.partition("\n")[0].lower()
+        found += [(None, kind, " ".join(item.split()))
+                  for item in re.findall(r"^- (.*(?:\n  .*)*)", part, re.MULTILINE)]
+    return found
+
+
+def insert(log, version, fragments):
+    """Return a change log with a section in front, or with more items in that of the version."""
     title = re.match(r"[^\n]+\n=+\n\n", log)
     if title is None:
         raise FragmentError("the change log does not begin with a title and a line of =")
-    return log[:title.end()] + new + "\n" + log[title.end():]
+    rest = log[title.end():]
+    same = re.match(re.escape(version) + r"\n-+\n(.*?)(?=^[^\n]+\n-+\n|\Z)", rest, re.S | re.M)
+    if same:
+        fragments, rest = items(same.group(1)) + fragments, rest[same.end():]
+    return log[:title.end()] + section(version, fragments) + "\n" + rest
 
 
 def main(arguments=None, root=None):
@@ -89,12 +103,11 @@ def main(arguments=None, root=None):
             parser.error("a version is needed, or --check")
         if not fragments:
             raise FragmentError("docs/changes has no fragment")
-        new = section(options.version, fragments)
         if options.draft:
-            print(new)
+            print(section(options.version, fragments))
             return 0
         path = root / "CHANGELOG.rst"
-        text = insert(path.read_text(encoding="utf-8"), new)
+        text = insert(path.read_text(encoding="utf-8"), options.version, fragments)
     except FragmentError as error:
         print(error, file=sys.stderr)
         return 1

@@ -52,6 +52,18 @@ def test_collecting_writes_the_section_and_removes_the_fragments(script, root):
     assert [path.name for path in (root / "docs" / "changes").iterdir()] == ["README.rst"]
 
 
+def test_collecting_again_adds_to_the_section_of_the_version(script, root):
+    add(root, "lanes.fixed.rst", "A lane starts again, and " + "so on, " * 20 + "until it stops.")
+    assert script.main(["0.2.0"], root) == 0
+    add(root, "pools.fixed.rst", "A pool starts again.")
+    add(root, "pools.added.rst", "Pools.")
+    assert script.main(["0.2.0"], root) == 0
+    log = (root / "CHANGELOG.rst").read_text(encoding="utf-8")
+    assert log.count("0.2.0") == log.count("A lane starts again") == log.count("Fixed") == 1
+    assert log.index("Added") < log.index("- Pools.") < log.index("Fixed")
+    assert log.index("- A lane") < log.index("- A pool") < log.index("0.1.0\n-----\n\n- The first.")
+
+
 def test_a_draft_is_printed_and_changes_nothing(script, root, capsys):
     add(root, "lanes.faster.rst", "Lanes are faster.")
     before = (root / "CHANGELOG.rst").read_text()
