@@ -338,6 +338,7 @@ class AsyncJobScheduler:
 
         :param job: a job of this scheduler.
         :return: False if the job has ended.
+        :raises InvalidTypeError: (a TypeError) it is not a job.
         """
         if not isinstance(job, AsyncJob):
             raise InvalidTypeError(f"cancel takes an AsyncJob, not {a_kind(job)}")
