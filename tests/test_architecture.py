@@ -448,6 +448,15 @@ def test_no_line_has_more_than_100_columns():
     assert not found
 
 
+@pytest.mark.parametrize("path", sorted(
+    str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.parent.joinpath("tests").rglob("*.py")
+    if path.name != "test_architecture.py" and "legacy" not in path.parts))
+def test_no_struck_phrase_is_in_the_text_of_a_test(path):
+    text = " ".join((PACKAGE.parent / path).read_text(encoding="utf-8").replace("#", " ").split())
+    # A test of the language may name the phrases, in quotes.
+    assert not re.findall(r"""(?<!['"|])\b(?:whoever|for ever|unless told|say whether)\b""", text)
+
+
 def words_of(identifier):
     """Return the words of an identifier in lower case, with a space before and after each."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", identifier)

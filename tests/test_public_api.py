@@ -26,7 +26,7 @@ MODEL = {
     "TASK_STATUS_CANCELED", "ALoop", "Task",
 }
 
-#: Of these, what is still to be built. Whoever builds it takes it out here.
+#: Of these, what is still to be built. The change that adds one removes it here.
 NOT_YET = set()
 
 MODULES = sorted(module.name

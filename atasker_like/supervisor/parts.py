@@ -119,7 +119,7 @@ def live_task(supervisor: Supervisor, task: Task[Any] | str | None,
               task_id: str | None = None) -> Task[Any]:
     """Return the task, or the one that has the id.
 
-    :raises InvalidTypeError: it is no task.
+    :raises InvalidTypeError: the argument is not a task.
     :raises TaskNotFoundError: no live task has the id.
     """
     if isinstance(task, Task):

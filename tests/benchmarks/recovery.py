@@ -57,7 +57,7 @@ def row_17(settings: Settings) -> List[Line]:
         return [Line(17, title, '', (), budget=budget, blocked='no SIGKILL, no named pipes')
                 for title, budget in zip(what, budgets)]
     contest = Contest('recovery:killed', {'kind': 'process', 'size': 1})
-    # Pool is left out: it never reports a killed task, its caller would wait for ever.
+    # Pool is left out: it never reports a killed task, its caller would wait without end.
     outcomes = run_contest(settings, contest, (OURS, 'PPE', 'pebble'), shown=('loky',))
     lines: List[Line] = []
     for title, budget, key in zip(what, budgets, ('error_ms', 'next_ms')):

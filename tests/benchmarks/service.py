@@ -66,7 +66,7 @@ class AddInThreadAtOnce(Add):
 TASKS = {"lane, coroutine": Add, "parallel, coroutine": AddAtOnce, "lane, thread": AddInThread,
          "parallel, thread": AddInThreadAtOnce}
 
-#: Those of the table: what a service does unless told otherwise.
+#: Those of the table: what a service does by default.
 LANES = "lane, coroutine", "lane, thread"
 
 

@@ -91,7 +91,7 @@ class Gate:
         if self._fds:
             self.open()
             for name, fd in zip((".entered", ".open"), self._fds):
-                # whoever comes now fails, instead of waiting for nobody
+                # a later caller fails instead of waiting without end
                 os.unlink(self.path + name)
                 os.close(fd)
             self._fds = []

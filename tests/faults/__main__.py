@@ -19,7 +19,7 @@ _COUNTS = ("injected", "lost", "duplicated", "leaked")
 #: What differs between two cases that say the same.
 _NUMBERS = re.compile(r"\d+")
 
-#: Keeps a core busy until whoever started it has ended.
+#: Keeps a core busy until its parent process has ended.
 _BURNER = (
     "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))\n"
 )

@@ -38,7 +38,7 @@ def main():
     from . import table
 
     # Up to Python 3.8 a thread ends by pthread_exit(), for which the C library opens a file, once.
-    # Without any to be had it aborts the program, whoever made the thread.
+    # Without any to be had it aborts the program, for a thread of any origin.
     first = threading.Thread(target=int)
     first.start()
     first.join()

@@ -124,7 +124,7 @@ class Chaos:
             if len(mine) >= OUTSTANDING:
                 some, mine = mine[:OUTSTANDING // 2], mine[OUTSTANDING // 2:]
                 tasks = [handle.native for handle in some]
-                # whoever has not ended by the end is judged then
+                # a task that has not ended by then is judged then
                 with suppress(TimeoutError):
                     if chance.random() < 0.5:
                         wait_completed(tasks, timeout=self.scene.patience)

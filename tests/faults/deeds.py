@@ -9,7 +9,7 @@ from .work import note
 
 
 def stay(gate):
-    """Run Python code for ever."""
+    """Run Python code without end."""
     gate.arrive()
     while True:
         time.sleep(0.01)

@@ -82,7 +82,7 @@ def interpreter_held(scene):
 
 
 def pipe_full(scene):
-    """A process reads nothing while it is sent more than any pipe holds. Whoever submits does not
+    """A process reads nothing while it is sent more than any pipe holds. A submitter does not
     wait for it."""
     scene.open(size=1)
     data = bytes(1 << 20)

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from . import work
 from .staging import Log, Refusing, conclude, no_processes, no_threads
 
-#: How often a second something that fails may be tried again, at most: whoever tries more often
-#: spins.
+#: How often a second something that fails may be tried again, at most. More
+#: tries waste a core.
 TRIES_A_SECOND = 50
 #: Bytes of address space that are left when no thread may have its stack.
 ROOM = 64 << 20
@@ -439,5 +439,5 @@ def log_disk_full(scene):
 
 
 def log_handler_raises(scene):
-    """The same with a handler that lets its errors through, into whoever has logged."""
+    """The same with a handler that lets its errors through, into the code that has logged."""
     _log_lost(scene, _Strict("/dev/full"))

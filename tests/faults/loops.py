@@ -100,7 +100,7 @@ def loop_of_a_task_closed(scene):
             loop.close()
             _forget(pending)
             scene.injected(6)
-            unbegun.append(scene.adopt(bound(), "coroutine"))       # whoever comes now finds out
+            unbegun.append(scene.adopt(bound(), "coroutine"))       # the next caller finds out
             scene.wait(*running, *unbegun)
             for handle in running + unbegun:
                 if handle.outcome is not None:

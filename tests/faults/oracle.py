@@ -208,7 +208,7 @@ class Oracle:
 
 
 def settled(condition, patience):
-    """Look until a condition holds, for what the kernel tells nobody; say whether it does."""
+    """Look until a condition holds, for what the kernel tells nobody; return True if it does."""
     deadline = monotonic() + patience
     pause = 0.001
     while not condition():

@@ -196,7 +196,7 @@ def leaving(scene, used):
 
 
 def storing(scene, path):
-    """Store results of threads and of a process for ever; a line has the ids and values of those
+    """Store results of threads and of a process without end; a line has the ids and values of those
     that are stored."""
     from atasker_like import SQLiteBackend
 

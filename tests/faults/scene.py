@@ -141,7 +141,7 @@ class Scene:
         return self._gates[-1]
 
     def occupy(self, count=None, **options):
-        """Fill places, all unless told, with tasks that wait; return their gate, and their pids."""
+        """Fill places, all by default, with tasks that wait; return their gate, and their pids."""
         count = self.size if count is None else count
         gate = self.gate()
         for _ in range(count):
@@ -305,7 +305,7 @@ class Scene:
             os.kill(pid, signal.SIGCONT)
 
     def gone(self, pid):
-        """Say whether a process has ended, waiting for it."""
+        """Return True if a process has ended, waiting for it."""
         return settled(lambda: state_of(pid) in "ZX", self.patience)
 
     # -- the end, by the harness -----------------------------------------------------------------

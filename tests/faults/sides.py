@@ -70,7 +70,7 @@ class Side:
         native.cancel()
 
     def watch(self, native, call):
-        """Have something called when the task has ended; say whether the side has such a thing."""
+        """Call something when the task has ended; return True if the side has such a thing."""
         return False
 
     def pids(self):

@@ -117,8 +117,8 @@ def _without(interrupted, inner, kind):
 
 
 def within(seconds, call, *args):
-    """Make a call in a thread of its own; say whether it has come back in time. What it raises is
-    raised here."""
+    """Make a call in a thread of its own; return True if it returns in time. What it raises
+    is raised here."""
     raised = []
 
     def run():
@@ -297,7 +297,7 @@ class Refusing:
         return len(self.times)
 
     def wait(self, tries, patience):
-        """Wait until it was called so often; say whether it was."""
+        """Wait until it was called so often; return True if it was."""
         with self._tried:
             return self._tried.wait_for(lambda: len(self.times) >= tries, patience)
 

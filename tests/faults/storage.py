@@ -45,7 +45,7 @@ def _storing(scene):
 
 
 def _of_all_kinds(scene, value=None):
-    """Submit tasks of all kinds, which must succeed; their values are numbers unless told."""
+    """Submit tasks of all kinds, which must succeed; their values are numbers (the default)."""
     values = [number if value is None else value for number in range(scene.count(3, 100))]
     return [scene.submit(work.echo, given, kind=kind, expected=(given,))
             for kind in ("thread", "process", "coroutine") for given in values]

@@ -107,11 +107,11 @@ def _come(scene, where, trusted, said):
                     break
                 heard += data
         except socket.timeout:
-            scene.check(False, "whoever says %r is let stay" % said[:40])
+            scene.check(False, "a client that says %r may stay" % said[:40])
         except OSError:
             pass                    # it was closed before all was said
         scene.check(
-            b'"result"' not in heard, "whoever says %r is answered %r" % (said[:40], heard[:200])
+            b'"result"' not in heard, "a client says %r and is answered %r" % (said[:40], heard[:200])
         )
 
 

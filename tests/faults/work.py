@@ -91,7 +91,7 @@ class Gate:
         if self._fds:
             self.open()
             for name, fd in zip((".entered", ".open"), self._fds):
-                # whoever comes now fails, instead of waiting for nobody
+                # a later caller fails instead of waiting without end
                 os.unlink(self.path + name)
                 os.close(fd)
             self._fds = []
@@ -210,13 +210,13 @@ def _stay(gate):
 
 
 def ignore_termination(gate):
-    """Have the system ignore SIGTERM, then stay for ever."""
+    """Have the system ignore SIGTERM, then stay without end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _stay(gate)
 
 
 def survive_termination(gate):
-    """Catch SIGTERM and go on for ever."""
+    """Catch SIGTERM and go on without end."""
     signal.signal(signal.SIGTERM, lambda *arguments: None)
     _stay(gate)
 

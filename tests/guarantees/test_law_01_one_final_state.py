@@ -154,8 +154,8 @@ def test_a_task_withdrawn_from_the_queue_never_runs(make):
 
 
 def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
-    """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one
-    end."""
+    """The task's result stands in the pipe when it is cancelled. There is one end, whichever comes
+    first."""
     supervisor = make(processes=1)
     pool = manager(supervisor).processes
     path = str(tmp_path / "notes")

@@ -452,7 +452,7 @@ def look(supervisor):
     pool = supervisor._supervisor_parts.pools.threads
     for lock in (pool.lock, supervisor._supervisor_parts.pools.timer._start_lock):
         if not lock.acquire(timeout=10):
-            return ["a lock is held for ever"]
+            return ["a lock is held without end"]
         lock.release()
     if not pool.drain(time.monotonic() + 10):
         return ["a task never ends"]

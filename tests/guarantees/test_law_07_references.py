@@ -49,7 +49,7 @@ class Watched:
         return thing
 
     def wait(self, name, seconds=PATIENCE):
-        """Wait until a thing is gone; say whether it is."""
+        """Wait until a thing is gone; return True if it is."""
         gone = self._gone[name]
         if FREE_THREADED:
             merged(gone.is_set, seconds)

@@ -303,8 +303,7 @@ def test_coroutines_from_many_threads_with_cancels(make):
 
 
 def hesitating(name):
-    """An attribute that is slow to be read: whoever else comes between the reading and the writing
-    is let in."""
+    """An attribute that is slow to be read, so that another thread comes before the writing."""
     def read(self):
         value = getattr(self, "hesitating_" + name)
         threading.Event().wait(0.0001)

@@ -18,7 +18,7 @@ class LyingLock:
         self.look = None
 
     def hold_before(self, thread=None):
-        """Stop a thread, the calling one unless told, once, before it takes the lock."""
+        """Stop a thread, by default the calling one, once, before it takes the lock."""
         return self._before.setdefault(_ident(thread), Hold())
 
     def hold_after(self, thread=None):
@@ -47,7 +47,7 @@ class LyingLock:
         return self._lock.locked()
 
     def held_here(self):
-        """Say whether the calling thread holds it."""
+        """Return True if the calling thread holds it."""
         return self.owner == threading.get_ident()
 
     _is_owned = held_here       # as an RLock says it

@@ -64,7 +64,7 @@ def lines(path):
 
 
 def gone(pid):
-    """Say whether a process has ended, waited for or not."""
+    """Return True if a process has ended, waited for or not."""
     try:
         with open("/proc/%d/stat" % pid) as file:
             return file.read().rsplit(")", 1)[1].split()[0] in "ZX"

@@ -53,7 +53,7 @@ def log_badly():
 
 
 def enter_and_wait(path):
-    """Say that it has begun, then wait for ever, in C code that holds the interpreter."""
+    """Say that it has begun, then wait without end, in C code that holds the interpreter."""
     import ctypes
 
     with open(path, "w"):

@@ -55,7 +55,7 @@ def clock(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def columns(monkeypatch):
-    """Sets the width of the terminal; 80 unless told."""
+    """Sets the width of the terminal; 80 by default."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
 

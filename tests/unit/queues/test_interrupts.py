@@ -237,7 +237,7 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
             def block(acquire, deadline):
                 if "call" in calls.calls:
                     calls.done("call")
-                assert acquire(False), "it would wait for ever"
+                assert acquire(False), "it would wait without end"
                 return True
 
             calls.add("call")

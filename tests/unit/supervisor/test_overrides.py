@@ -122,7 +122,7 @@ def test_task_collection_passes_through_put_task(recording):
     assert recording.names() == ["put", "started", "completed"]
 
 
-def test_own_task_is_marked_once_whoever_completes_it(recording):
+def test_own_task_is_marked_once_by_any_completer(recording):
     def own(_task_id):
         recording.mark_task_completed(task_id=_task_id)
         return 1

@@ -1,4 +1,4 @@
-"""Law 5. ``None`` is for ever, 0 is now: a timeout becomes a monotonic deadline once, at the
+"""Law 5. ``None`` has no end, 0 is now: a timeout becomes a monotonic deadline once, at the
 top."""
 import asyncio
 import time
@@ -60,8 +60,8 @@ def test_0_is_now(blocked, way, none):
 
 
 @pytest.mark.parametrize("way", WAITS)
-def test_none_is_for_ever(blocked, way):
-    """The wait goes on although the clock has passed every number that could stand for ever."""
+def test_none_has_no_end(blocked, way):
+    """The wait goes on although the clock has passed every number that could stand for no end."""
     task, gate = blocked
     waiter = started(WAITS[way], task, None)
     wait_for(lambda: task._waiters or (task._extra is not None and task._extra.on_start),
@@ -105,7 +105,7 @@ def test_the_deadline_is_of_the_monotonic_clock(monkeypatch):
     assert waiting.deadline_of(None) is None and waiting.remaining(None) is None
     assert waiting.deadline_of(5) == 1005.0
     assert waiting.remaining(1005.0) == 5.0
-    assert waiting.remaining(999.0) == 0.0      # never below: that would be for ever to a lock
+    assert waiting.remaining(999.0) == 0.0      # never below: that would be no limit to a lock
     calls = []
     waiting.block(lambda *args: calls.append(args) or True, 999.0)
     waiting.block(lambda *args: calls.append(args) or True, None)
