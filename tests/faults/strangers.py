@@ -111,7 +111,8 @@ def _come(scene, where, trusted, said):
         except OSError:
             pass                    # it was closed before all was said
         scene.check(
-            b'"result"' not in heard, "a client says %r and is answered %r" % (said[:40], heard[:200])
+            b'"result"' not in heard,
+            "a client says %r and is answered %r" % (said[:40], heard[:200])
         )
 
 
