@@ -241,8 +241,8 @@ class TaskSupervisor(NoExecutor):
             0 is never. Without ``/proc`` nothing happens.
         :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for
             lambdas, closures and functions of notebooks (default: :mod:`pickle`).
-        :param prefetch: calls of any length that an executor in the pool's position gets ahead for
-            each slot; urgent tasks may have to wait for them. (default: short calls only)
+        :param prefetch: calls of any length that an executor in the pool's position gets ahead, for
+            each slot (default: short calls only).
         """
         self._supervisor_parts.processes.configure(
             {"pool_size": pool_size, "reserve_normal": reserve_normal,

@@ -147,6 +147,10 @@ class _PebbleAdapter(ExecutorAdapter):
 
     by_name = True
 
+    def size(self) -> int:
+        """Return the number of processes of the pool."""
+        return getattr(getattr(self.executor, "_context", None), "workers", 0) or super().size()
+
     # The arguments go in as one tuple, so that none is taken for an option of schedule().
 
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
