@@ -94,10 +94,11 @@ class Lifecycle:
 
     def __init__(self, pool: LifecyclePool) -> None:
         self._pool = pool
-        self.registry = Registry(pool.tt)
-        self.timeouts = Timeouts(pool.timer, pool)
+        self.registry: Registry = Registry(pool.tt)
+        self.timeouts: Timeouts = Timeouts(pool.timer, pool)
         self.recorder: Recorder | None = None
-        self.late_after = float("inf")      # seconds in the queue after which a start is late
+        # seconds in the queue after which a start is late
+        self.late_after: float = float("inf")
 
     def _set(self, event: str, task: Task[Any], status: int, now: float,
              outcome: Any = None) -> bool:

@@ -72,7 +72,7 @@ class Backpressure:
         self.max_queued: int | None = None      # the most tasks that may wait; None is no limit
         self.on_full: str = "block"
         self.aging: float | None = None         # seconds after which a waiting task rises one class
-        self.has_observers = False              # True if observe_end() has to run at each end
+        self.has_observers: bool = False        # True if observe_end() has to run at each end
         self.drain_waiters: list[Callable[[], None]] = []   # called when the last task has ended
         self.blocked_submitters: deque[Submitter] = deque()     # these wait for room in the pool
         self._full_lanes: set[Lane] = set()     # lanes with blocked submitters

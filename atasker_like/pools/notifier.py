@@ -38,7 +38,7 @@ class Notifier:
         self._late_starts: list[tuple[Task[Any], float]] = []   # still to be reported
         self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []    # hook calls
         self._is_scheduled = False          # a pool thread makes the calls, or is asked to
-        self.is_calling = False             # hook calls are pending or being made
+        self.is_calling: bool = False       # hook calls are pending or being made
         self._flush_waiters: list[Callable[[], None]] = []  # called when all hook calls are made
         self._thread_id = 0                 # the id of the thread that makes the calls
 

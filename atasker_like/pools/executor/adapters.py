@@ -33,14 +33,14 @@ class ExecutorAdapter:
     """The adapter of one executor."""
 
     #: True if functions and classes cross by name only.
-    by_name = False
+    by_name: bool = False
     #: True if several short calls may go in as one: a worker that dies breaks the executor, so that
     #: all its calls are lost anyway, or the executor repeats calls anyway.
-    bundles = False
+    bundles: bool = False
     #: True if the executor searches the arguments of a call for futures, but not bytes.
-    searches = False
+    searches: bool = False
     #: True if the executor repeats the calls of a worker that dies.
-    repeats = False
+    repeats: bool = False
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor

@@ -18,14 +18,14 @@ class Call:
                  "ahead", "revoked", "bundle", "alone")
 
     def __init__(self, task: Task[Any], adapter: ExecutorAdapter) -> None:
-        self.task = task
-        self.adapter = adapter
+        self.task: Task[Any] = task
+        self.adapter: ExecutorAdapter = adapter
         self.handle: Any = None         # the argument of the adapter's cancel()
-        self.submitted = False              # the giver has taken it
-        self.done = False               # the executor has reported its end
-        self.abandoned = False          # its task is final
-        self.cancel_requested = False           # the executor is to cancel it if possible
-        self.ahead = False              # it is prefetched and has no slot
-        self.revoked = False            # the executor is to give it back
-        self.alone = False              # it goes in no bundle
+        self.submitted: bool = False        # the giver has taken it
+        self.done: bool = False         # the executor has reported its end
+        self.abandoned: bool = False    # its task is final
+        self.cancel_requested: bool = False     # the executor is to cancel it if possible
+        self.ahead: bool = False        # it is prefetched and has no slot
+        self.revoked: bool = False      # the executor is to give it back
+        self.alone: bool = False        # it goes in no bundle
         self.bundle: list[Call] = []   # the calls that it has the handle in common with, if any

@@ -72,7 +72,7 @@ class ExternalPool(Pool):
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self.adapter: ExecutorAdapter = adapter
         self._calls: set[Call] = set()             # the calls that the executor has or gets
-        self.prefetched = Prefetched()              # those of them that have no slot yet
+        self.prefetched: Prefetched = Prefetched()  # those of them that have no slot yet
         self._to_submit: deque[Call] = deque()       # those of them that wait for the giver
         self._submitter_running = False                        # a giver runs or is asked for
         self._giver_runs = False

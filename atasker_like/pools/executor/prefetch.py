@@ -32,7 +32,7 @@ class Prefetched:
         self.calls: deque[Call] = deque()
         #: The calls for each slot; None: calls of functions that have been short so far.
         self.each: int | None = None
-        self.least_urgent = 0           # no call has a higher number as its priority
+        self.least_urgent: int = 0      # no call has a higher number as its priority
 
     def add(self, call: Call) -> None:
         """Add a call behind the others."""
