@@ -11,6 +11,7 @@ from threading import Lock
 from .._checks import ends_traceback, in_seconds, seconds
 from .._generics import Generic, T_co
 from .._ids import short_id
+from .._log import log
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
@@ -50,6 +51,7 @@ class _Result(Generic[T_co]):
             raise InvalidTypeError(f"backend takes a Backend, not {type(backend).__name__}")
         self.task_id = task_id
         self._backend = backend
+        self._warned = False
 
     @property
     def backend(self) -> Backend:
@@ -101,7 +103,7 @@ class _Result(Generic[T_co]):
                 task._outcome.seen = True
             del task        # the traceback of a raised error holds this frame
 
-    def _pause_before(self, deadline: float | None, timeout: Seconds | None,
+    def _pause_before(self, found: StoredResult, deadline: float | None, timeout: Seconds | None,
                       poll_interval: float) -> float:
         """Return the seconds until the next look into the store.
 
@@ -110,6 +112,12 @@ class _Result(Generic[T_co]):
         left = remaining(deadline)
         if left == 0:
             raise self._timeout_error(timeout)
+        if left is None and found.state is TaskState.PENDING and not self._warned:
+            self._warned = True
+            log.warning("%s waits for task %s, which this process does not have, and of which the "
+                        "store has nothing: the wait ends only if another process runs the task; "
+                        "if the id may be wrong, give get() a timeout", type(self).__name__,
+                        self.task_id)
         return poll_interval if left is None else min(poll_interval, left)
 
     def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
@@ -165,7 +173,7 @@ class AsyncResult(_Result[T_co]):
             if found.state.is_final:
                 value: T_co = found.value()
                 return value
-            await _co_pause(self._pause_before(deadline, timeout, poll_interval))
+            await _co_pause(self._pause_before(found, deadline, timeout, poll_interval))
 
     async def cancel(self) -> bool:
         """Ask for the end of the task, as :meth:`Task.cancel` does.
@@ -262,7 +270,7 @@ class SyncResult(_Result[T_co]):
             if found.state.is_final:
                 value: T_co = found.value()
                 return value
-            _pause(self._pause_before(deadline, timeout, poll_interval))
+            _pause(self._pause_before(found, deadline, timeout, poll_interval))
 
     def cancel(self) -> bool:
         """Ask for the end of the task.

@@ -383,3 +383,21 @@ def test_another_process_gets_it(supervisor, path, make_backend):
         finally:
             program.kill()
     supervisor.set_result_backend(None)
+
+
+def test_wait_without_limit_for_an_id_that_nothing_knows_warns_once(result_of, caplog):
+    backend = MemoryBackend()
+    states = iter([TaskState.PENDING, TaskState.PENDING, TaskState.SUCCESS])
+
+    class Found:
+        def __init__(self):
+            self.state = next(states)
+
+        def value(self):
+            return "value"
+
+    backend.find = lambda task_id: Found()
+    assert result_of("0" * 32, backend).get(poll_interval=0.001) == "value"
+    [message] = caplog.messages
+    assert f"waits for task {'0' * 32}, which this process does not have" in message
+    assert message.endswith("if the id may be wrong, give get() a timeout")
