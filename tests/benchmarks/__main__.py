@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from tests.benchmarks.coroutines import row_7, row_8
+from tests.benchmarks.engines import row_30, row_31
 from tests.benchmarks.harness import Settings
 from tests.benchmarks.idle import row_14
 from tests.benchmarks.imports import row_15
@@ -46,6 +47,8 @@ ROWS: Dict[int, Callable[[Settings], List[Line]]] = {
     17: row_17,
     28: row_28,
     29: row_29,
+    30: row_30,
+    31: row_31,
     18: row_18,
     # Those of what is built upon the pools: they take longest, and are the ones for which the time
     # may be too short.
