@@ -288,7 +288,7 @@ REFUSE_NOTHING = {
     "TaskSupervisor.start", "TaskSupervisor.start_aloop",
     "TaskSupervisor.unregister_scheduler", "TaskSupervisor.unregister_sync_scheduler",
     "ThreadExecutor.shutdown", "ThreadQueue.shutdown", "AsyncQueue.shutdown",
-    "report_progress", "set_debug", "service.Server", "service.SyncTaskFuture.result",
+    "report_progress", "set_debug", "shared", "service.Server", "service.SyncTaskFuture.result",
     "service.Server.close", "service.Server.stop", "service.SyncTaskFuture", "service.TaskFuture",
     "service.TaskResultError", "service.TaskResultOk", "TaskHandle.add_done_callback",
     "TaskGroup.as_completed",
