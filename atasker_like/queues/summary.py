@@ -3,10 +3,9 @@ from __future__ import annotations
 
 from operator import attrgetter, countOf
 
-from .._checks import ends_traceback
 from ..engine.result import Failure
 from ..engine.task import CANCELED
-from ..errors import ExecutionError, InvalidTypeError
+from ..errors import ExecutionError
 from .handles import result_of
 
 TYPE_CHECKING = False
@@ -91,12 +90,6 @@ class RunSummary:
 
     def __bool__(self) -> bool:
         return True             # also without tasks: a summary is no container to check
-
-    @ends_traceback
-    def __await__(self) -> Any:
-        raise InvalidTypeError("this is the summary of a run that has ended: a ThreadQueue or a "
-                               "ProcessQueue blocks until then, so leave 'await' out, or use an "
-                               "AsyncQueue in a coroutine")
 
     def successes(self) -> tuple[TaskResult, ...]:
         """Return the results of the tasks that succeeded."""

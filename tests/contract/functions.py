@@ -101,6 +101,13 @@ def add(a, b=0):
     return a + b
 
 
+def wait_for_file(path):
+    """Return when a file exists; for functions on the far side of an engine."""
+    deadline = time.monotonic() + 60
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def give(value):
     return value
 

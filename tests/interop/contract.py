@@ -4,7 +4,9 @@
 """
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import Executor
@@ -102,15 +104,19 @@ def errors(name):
 
 def priorities(name):
     ended = []
-    hogs = [task(time.sleep, 0.5) for _ in range(SLOTS)]
+    folder = tempfile.mkdtemp()
+    go_on = os.path.join(folder, "go on")
+    hogs = [task(f.wait_for_file, go_on) for _ in range(SLOTS)]
     waiting = [task(f.add, 0, priority=priority) for priority in (TASK_HIGH + 100,) * 4
                + (TASK_HIGH,)]
     for number, one in enumerate(waiting):
         one.add_done_callback(lambda _, number=number: ended.append(number))
+    open(go_on, "w").close()
     wait_completed(hogs + waiting, 60)
     deadline = time.monotonic() + 20
     while len(ended) < len(waiting) and time.monotonic() < deadline:
         threading.Event().wait(0.01)
+    shutil.rmtree(folder)
     return ended.index(4) < SLOTS
 
 

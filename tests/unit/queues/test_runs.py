@@ -1,4 +1,5 @@
 """Submissions, runs and summaries of queues."""
+import inspect
 import io
 import pickle
 import re
@@ -10,7 +11,7 @@ import pytest
 
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError,
                           InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
-                          TaskOptions, ThreadQueue, WaitTimeoutError, background_task, run)
+                          TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
 from tests.support import PATIENCE
 
 from . import functions
@@ -750,13 +751,8 @@ def test_summary_yields_its_results_and_has_their_number(threads):
     assert threads.make().run()
 
 
-def test_summary_that_is_awaited_names_the_queue_for_coroutines(threads):
-    async def main():
-        await threads.make().run()
-
-    with pytest.raises(TypeError, match="blocks until then, so leave 'await' out, or use an "
-                                        "AsyncQueue"):
-        run(main())
+def test_summary_is_not_awaitable(threads):
+    assert not inspect.isawaitable(threads.make().run())    # programs await what may be awaited
 
 
 def test_an_empty_summary_can_be_shown(threads, capsys):
