@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from . import _modes
 
@@ -36,6 +37,20 @@ class _Log:
         """Log an error."""
         self._write(logging.ERROR, message, arguments, exc_info)
 
+    def error_in_finalizer(self, message: str, *arguments: Any, exc_info: Any) -> None:
+        """Log an error from a finalizer, which may run at any line of the application."""
+        try:
+            logger = self._logger
+            if sys.version_info[:2] == (3, 11) and logger.isEnabledFor(logging.ERROR):
+                text = _without_carets(exc_info)
+                record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message,
+                                           arguments, exc_info)
+                record.exc_text = text
+                return logger.handle(record)
+        except Exception:
+            pass        # as in _write(), or the error cannot be shown in this way
+        self._write(logging.ERROR, message, arguments, exc_info)
+
     def critical(self, message: str, *arguments: Any) -> None:
         """Log a message that may be the last one of the application."""
         self._write(logging.CRITICAL, message, arguments, None)
@@ -58,6 +73,25 @@ class _Log:
             self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
         except Exception:
             pass        # a handler has raised, and errors are reported by handlers
+
+
+def _without_carets(exc_info: Any) -> str:
+    """Return a traceback as text, without marks below its source lines.
+
+    On Python 3.11, ast.parse() finds the marks. If the finalizer came in the middle of another
+    ast.parse(), that one would raise a SystemError.
+    """
+    from traceback import TracebackException
+
+    shown = [TracebackException(*exc_info)]
+    text = shown[0]
+    while shown:
+        one: Any = shown.pop()
+        for frame in one.stack:
+            frame.colno = None
+        shown += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ()))
+                  if other is not None]
+    return "".join(text.format()).rstrip("\n")
 
 
 log = _Log()

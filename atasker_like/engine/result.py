@@ -123,8 +123,8 @@ class Failure:
         """Log the error if it is unseen, and mark it as seen."""
         if not self.seen:
             self.seen = True
-            log.error(_UNSEEN, self.name, short_id(self.id),
-                      exc_info=(type(self.error), self.error, self.traceback))
+            log.error_in_finalizer(_UNSEEN, self.name, short_id(self.id),
+                                   exc_info=(type(self.error), self.error, self.traceback))
 
     def __del__(self) -> None:
         _failures.pop(id(self), None)

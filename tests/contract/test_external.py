@@ -412,7 +412,8 @@ def test_prefetch_of_the_own_pool_is_refused(supervisor):
         supervisor.set_mp_pool(prefetch=1)
 
 
-def test_short_calls_go_as_one_and_come_back_each(supervisor, manual, learned):
+def test_short_calls_go_as_one_and_come_back_each(supervisor, manual, learned, monkeypatch):
+    monkeypatch.setattr(pool_module, "AHEAD_SECONDS", 60.0)     # no call is too slow for a bundle
     pool, hold = manager(supervisor).processes, Hold()
     pool.adapter.bundles = True
     give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())

@@ -989,3 +989,21 @@ def test_error_of_a_task_in_a_pool_process_is_logged_when_the_process_ends(tmp_p
                            stderr=subprocess.STDOUT,
                            env=dict(os.environ, PYTHONPATH=root))
     assert ended.stdout.count(b"log: task boom") == 1 and b"ValueError: inner" in ended.stdout
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other versions may parse in a parse")
+def test_finalizer_that_logs_an_unseen_error_parses_no_source(supervisor, caplog, monkeypatch):
+    import ast
+
+    def fail():
+        raise ValueError("unseen") from KeyError("its cause")
+
+    parsed = []
+    task = background_task(fail, supervisor=supervisor)()
+    wait_for(task.done, "the task")
+    monkeypatch.setattr(ast, "parse", lambda *arguments, **options: parsed.append(arguments))
+    del task
+    gc.collect()
+    wait_for(lambda: "ValueError: unseen" in caplog.text, "the record")
+    assert "KeyError: 'its cause'" in caplog.text and 'in fail\n    raise' in caplog.text
+    assert not parsed
