@@ -105,8 +105,7 @@ class Lane:
                  "running", "entries", "parked", "fast_limit", "head_entry", "cached_level",
                  "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool",
                  "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice",
-                 "_warned",
-                 "callbacks", "__weakref__")
+                 "_warned", "callbacks", "__weakref__")
 
     @ends_traceback
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,

@@ -8,7 +8,7 @@ Every method that changes a task's state is one event::
     settle_attempt STARTED ──> one of retry and finish
 
 The recorder, the hooks, the timeouts, the counters and the history hear of each event here, once.
-Three loops enter the start and the end of a plain task themselves, for speed: ``ThreadPool.start``,
+Three functions enter the start or the end of a plain task themselves, for speed: ``ThreadPool.start``,
 ``ThreadPool._thread_main`` and ``ProcessPool._record``.
 
 The pool's lock is held for all methods that are not marked otherwise.
@@ -231,7 +231,7 @@ class Lifecycle:
         """Decide how an attempt that has ended goes on: another one, or the end of the task.
 
         :param outcome: the value, or the :class:`Failure`.
-        :param pause: of :meth:`retry_pause`.
+        :param pause: the result of :func:`retry_pause`.
         :param cancelled: True if the task ended because it was asked to.
         :return: the waiters of a task that is final now, else None; and True if the task may start
             again now.

@@ -42,7 +42,7 @@ class ParkingLot:
     def wait(self, acquire: Callable[..., bool]) -> None:
         """Acquire a lock by its method ``acquire``, after a first try has failed."""
         while True:
-            parked = threading.Lock()         # guards no data: the thread sleeps on it
+            parked = threading.Lock()       # guards no data: the thread sleeps on it
             parked.acquire()
             self.waiters.append(parked)
             # Try again: the lock may have been released before `parked` was in `waiters`.
