@@ -2,7 +2,6 @@
 to import."""
 import asyncio
 import contextvars
-import faulthandler
 import os
 import select
 import signal
@@ -244,6 +243,8 @@ def die(status):
 
 
 def kill_self(number=signal.SIGKILL):
+    import faulthandler  # refused by the interpreters of InterpreterPoolExecutor
+
     faulthandler.disable()      # the test runner's, of which a forked process has a copy
     os.kill(os.getpid(), number)
     signal.pause()

@@ -1,4 +1,5 @@
 """The implementations that the contract is held against, behind one face."""
+import concurrent.futures
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import wraps
@@ -37,6 +38,8 @@ EXECUTORS = {
     "Pool": lambda size: multiprocessing.get_context("fork" if _METHOD == "forkserver"
                                                      else "spawn").Pool(size),
 }
+if hasattr(concurrent.futures, "InterpreterPoolExecutor"):      # Python 3.14
+    EXECUTORS["interpreters"] = concurrent.futures.InterpreterPoolExecutor
 
 
 def end_executor(executor):

@@ -12,8 +12,6 @@ from ..support.internals import manager
 from ..support.threads import wait_for
 from . import functions as f
 
-EXECUTOR = ("PPE", "TPE", "Pool")
-
 
 def settled(lane):
     """Nothing of a lane is left."""
@@ -107,9 +105,6 @@ def test_failures_and_retries_give_their_place_back(kind, lane):
 
 @pytest.mark.slow
 def test_a_timeout_gives_the_place_back(kind, lane, gate):
-    if kind.name in EXECUTOR:
-        pytest.skip("an executor cannot end a call that it runs, so its place in the lane is taken "
-                    "until then")
     lane.configure(limit=1)
     stuck = kind.bind(f.enter, lane=lane, timeout=0.05)(gate)
     after = kind.bind(f.add, lane=lane)(1, 2)

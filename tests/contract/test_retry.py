@@ -279,8 +279,6 @@ def test_functions_of_the_module_do_nothing_outside_of_a_task():
 
 
 def test_report_progress_reports_for_the_current_task(kind, gate):
-    if kind.name in ("PPE", "Pool"):
-        pytest.skip("no report of progress crosses from the processes of an executor")
     gate.open()
     task = kind.bind(f.report_by_module)()
     task.value(20)

@@ -4,8 +4,9 @@
 
     python3 -m tests.faults                       every row, over every start method
     python3 -m tests.faults --rows 1,5-9 --busy   some rows, with all cores busy
-    python3 -m tests.faults --peer PPE            the rows that a peer's interface can express,
-    against the peer python3 -m pytest -q tests/faults             the quick form, as tests
+    python3 -m tests.faults --peer PPE            the rows that a peer can express
+    python3 -m tests.faults --peer ProcessExecutor    the same, over our own executor
+    python3 -m pytest -q tests/faults             the quick form, as tests
 
 Each case is one row by one start method, in a process and a session of its own::
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from . import runner, table
-from .sides import PEERS, missing
+from .sides import PEERS, SIDES, missing
 
 _COUNTS = ("injected", "lost", "duplicated", "leaked")
 
@@ -99,7 +99,9 @@ def _parser():
         "--start-method", choices=table.ALL, help="only this one (peers: default: forkserver)"
     )
     parser.add_argument(
-        "--peer", choices=PEERS, help="run against a peer what its interface can express"
+        "--peer",
+        choices=PEERS,
+        help="run against a peer, or our ProcessExecutor, what its interface can express",
     )
     parser.add_argument(
         "--slow", action="store_true", help="the long forms, and the rows that are slow in any form"
@@ -133,7 +135,9 @@ def _cases(options):
         ):
             continue
         methods = fault.methods
-        wanted = options.start_method or ("forkserver" if options.peer else None)
+        wanted = options.start_method
+        if wanted is None and options.peer and not SIDES[options.peer].strict:
+            wanted = "forkserver"
         if wanted and methods != table.NONE:
             methods = tuple(method for method in methods if method == wanted)
         if methods:

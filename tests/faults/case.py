@@ -48,7 +48,7 @@ def main():
     judged = Case(fault, arguments)
     judged.run(out)
     out.flush()
-    if arguments.side != "ours":
+    if not judged.side.strict:
         # how it ends the interpreter is not asked of a peer: some hang there, too
         os._exit(0)
     faulthandler.cancel_dump_traceback_later()

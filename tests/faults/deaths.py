@@ -52,7 +52,7 @@ def killed_before_it_starts(scene):
         scene.freeze(pid)
         handles = scene.good(5)
         if scene.strict:
-            scene.until(lambda: handles[0].native.state == "running", "the first one to be sent")
+            scene.until(lambda: handles[0].task.state == "running", "the first one to be sent")
         scene.kill(pid)
         _run_elsewhere(scene, handles, pid)
         if scene.strict:
@@ -64,7 +64,7 @@ def killed_before_it_starts(scene):
 def _run_elsewhere(scene, handles, pid):
     scene.succeeded(*handles)
     if scene.strict:
-        attempts = {handle.native.attempts for handle in handles}
+        attempts = {handle.task.attempts for handle in handles}
         scene.check(
             attempts == {1}, "what had not started was counted as an attempt: %s" % attempts
         )

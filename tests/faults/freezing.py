@@ -34,8 +34,12 @@ class Clock:
 
 def _ended_by_its_timeout(scene, function, *args):
     """The task must be ended by its timeout, with its process; tasks that do no harm run meanwhile.
-    The quick form puts the clock forward, the long one lets time pass."""
+    The quick form puts the clock forward, the long one lets time pass. A call of an executor has no
+    timeout: it is cancelled."""
     timeout = 1.0
+    if not scene.side.has_timeouts:
+        _ended_by_its_caller(scene, function, *args)
+        return
     if scene.strict and not scene.slow:
         from atasker_like.pools.process import pool as processes
 
@@ -60,6 +64,19 @@ def _ended_by_its_timeout(scene, function, *args):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))
     else:
         scene.failed(victim)
+    scene.replaced(pid)
+
+
+def _ended_by_its_caller(scene, function, *args):
+    scene.census()
+    gate = scene.gate()
+    scene.good(10)
+    victim = scene.inject(function, gate, *args)
+    scene.good(10)
+    (pid,) = scene.arrived(gate)
+    scene.until(lambda: victim.task.state == "running", "the parent to know that it runs")
+    scene.side.cancel(victim.native)
+    scene.cancelled(victim)
     scene.replaced(pid)
 
 

@@ -41,6 +41,11 @@ class Handle:
         self.at_most = at_most
         self._side = side
 
+    @property
+    def task(self):
+        """The task of this library that the submission made."""
+        return self._side.task_of(self.native)
+
     def wait(self, timeout):
         """Wait for the end; return (state, value or error), or None if it has not come in time."""
         if self.outcome is None and self.refused is None:

@@ -49,7 +49,7 @@ def _initializer(scene, how, word, hurry=None, **options):
 
         for handle in waiting:
             error = scene.failed(
-                handle, PoolBrokenError, word, handle.native.name, handle.native.short_id
+                handle, PoolBrokenError, word, handle.task.name, handle.task.short_id
             )
             if error is not None:
                 scene.check(error.__cause__ is not None and word in str(error.__cause__),
@@ -175,8 +175,8 @@ def fork_server_killed(scene):
             scene.check(error.exitcode is None, "the error has an exit code: %s" % error, victim)
             for word in (
                 str(error.pid),
-                victim.native.name,
-                victim.native.short_id,
+                victim.task.name,
+                victim.task.short_id,
                 "the fork server",
             ):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import count
 
 from . import work
-from .oracle import AFTERWARDS, FAILED, SUCCEEDED, Handle, settled, shorten
+from .oracle import AFTERWARDS, CANCELLED, FAILED, SUCCEEDED, Handle, settled, shorten
 
 
 class Abandoned(Exception):
@@ -220,7 +220,7 @@ class Scene:
             exitcode = -number
         word = "exit code %s" % exitcode if number is None else signal.Signals(number).name
         error = self.failed(
-            handle, ProcessDiedError, word, handle.native.name, handle.native.short_id
+            handle, ProcessDiedError, word, handle.task.name, handle.task.short_id
         )
         if error is None:
             return None
@@ -235,6 +235,15 @@ class Scene:
         if replaced:
             self.replaced(error.pid)
         return error.pid
+
+    def cancelled(self, handle):
+        """The task must end without a result."""
+        self.wait(handle)
+        if handle.outcome is not None:
+            self.check(
+                handle.outcome[0] == CANCELLED, "was not cancelled, but %s" % handle.outcome[0],
+                handle
+            )
 
     def succeeded(self, *handles):
         """These must succeed; return their values."""

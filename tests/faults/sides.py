@@ -28,6 +28,8 @@ class Side:
     strict = False
     #: kinds of tasks that it has
     kinds = ("process",)
+    #: whether a call may have a timeout that ends it
+    has_timeouts = False
     #: what must be importable
     module = None
 
@@ -59,6 +61,10 @@ class Side:
     def outcome(self, native, timeout):
         """Wait for the end of a task; return (state, value or error), or None if it has not come in
         time."""
+        raise NotImplementedError
+
+    def task_of(self, native):
+        """The task of this library behind what submit() returned."""
         raise NotImplementedError
 
     def state(self):
@@ -106,7 +112,7 @@ def start_method(supervisor, method):
 class Ours(Side):
     """This library."""
 
-    strict = True
+    strict = has_timeouts = True
     kinds = ("process", "thread", "coroutine")
     module = "atasker_like"
 
@@ -177,6 +183,9 @@ class Ours(Side):
             native.exception(0)             # someone has looked at it: it is not logged
         return result.status, result.exception if result.status == FAILED else result.value
 
+    def task_of(self, native):
+        return native
+
     def watch(self, native, call):
         native.add_done_callback(lambda task: call())
         return True
@@ -225,6 +234,52 @@ class _Futures(Side):
         self.native.shutdown(wait=True)
 
 
+class OurExecutor(_Futures, Ours):
+    """The executor of this library, with processes of its own."""
+
+    has_timeouts = False
+    kinds = ("process",)
+
+    def open(self, size, threads=None, initializer=None, initargs=(), maxtasksperchild=None,
+             **options):
+        """Make the executor; ``native`` is its supervisor. Other options are those of
+        set_mp_pool()."""
+        from atasker_like import ProcessExecutor
+
+        method = {"-": "forkserver", "template": "fork"}.get(self.method, self.method)
+        self.executor = ProcessExecutor(size, method, initializer, initargs,
+                                        max_tasks_per_child=maxtasksperchild)
+        self.native = self.executor._supervisor
+        start_method(self.native, self.method)
+        if options:
+            self.native.set_mp_pool(**options)
+
+    def submit(self, kind, function, args, options):
+        # the name is for the messages of the tasks of a supervisor
+        options = {name: value for name, value in options.items() if name != "name"}
+        if options:
+            raise Inexpressible("the calls of an executor have no %s" % ", ".join(options))
+        return self.executor.submit(function, *args)
+
+    def task_of(self, native):
+        return native.task
+
+    def cancel(self, native):
+        native.task.cancel()
+
+    def outcome(self, native, timeout):
+        found = super().outcome(native, timeout)
+        if found is not None and found[0] == FAILED:
+            native.exception(0)
+        return found
+
+    def pids(self):
+        return Ours.pids(self)
+
+    def close(self):
+        self.executor.shutdown()
+
+
 class Executor(_Futures):
     """ProcessPoolExecutor of the standard library."""
 
@@ -267,6 +322,7 @@ class Loky(_Futures):
 class Pebble(_Futures):
     """pebble's process pool, the only peer with timeouts that end the work."""
 
+    has_timeouts = True
     module = "pebble"
 
     def open(self, size, initializer=None, initargs=(), maxtasksperchild=None):
@@ -327,7 +383,8 @@ class Pool(Side):
         self.native.join()
 
 
-SIDES = {"ours": Ours, "PPE": Executor, "Pool": Pool, "pebble": Pebble, "loky": Loky}
+SIDES = {"ours": Ours, "ProcessExecutor": OurExecutor, "PPE": Executor, "Pool": Pool,
+         "pebble": Pebble, "loky": Loky}
 PEERS = tuple(name for name in SIDES if name != "ours")
 
 
