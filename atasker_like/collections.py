@@ -40,9 +40,9 @@ class FunctionCollection:
     methods.
 
     :param on_error: called for each function that raises, in the same thread, inside the ``except``
-        block. It gets the exception as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone
-        does not count. If it raises, that is logged.
-    :param on_error_kwargs: further keyword arguments for it.
+        block (default: None, the error is raised). It gets the exception as ``e=`` if it has a
+        parameter named ``e``; ``**kwargs`` alone does not count. If it raises, that is logged.
+    :param on_error_kwargs: further keyword arguments for it (default: None).
     :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function
         that raises (default: None).
     :param options: an unknown option is an error. If a subclass passes it on, it is ignored, with a
@@ -221,10 +221,10 @@ class TaskCollection(FunctionCollection):
     exception, the tasks that have not started are cancelled, and those that run are asked to end.
 
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
-    :param poll_delay: accepted for old applications; nothing polls.
-    :param on_error: as for :class:`FunctionCollection`.
-    :param on_error_kwargs: as for :class:`FunctionCollection`.
-    :param include_exceptions: as for :class:`FunctionCollection`.
+    :param poll_delay: seconds; accepted for old applications (default: None). Nothing polls.
+    :param on_error: as for :class:`FunctionCollection` (default: None, the error is raised).
+    :param on_error_kwargs: as for :class:`FunctionCollection` (default: None).
+    :param include_exceptions: as for :class:`FunctionCollection` (default: False).
     :raises InvalidTypeError: (a TypeError) supervisor is no TaskSupervisor; and as
         :class:`FunctionCollection`.
 

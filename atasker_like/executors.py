@@ -125,7 +125,8 @@ class _LaneExecutor(Executor):
         :param fn: it is called with an item of each iterable.
         :param timeout: seconds from this call within which all results must arrive (default: no
             limit).
-        :param chunksize: without effect, as the pool itself sends short calls together.
+        :param chunksize: without effect, as the pool itself sends short calls together (default:
+            1).
         :param buffersize: the most calls that are submitted ahead of the results, in chunks. The
             iterables are read as results are taken (default: no limit).
         :raises WaitTimeoutError: (a :class:`concurrent.futures.TimeoutError`) from the iterator.
@@ -219,9 +220,9 @@ class _LaneExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls. The pool of the supervisor goes on.
 
-        :param wait: block until the calls of this executor have ended. A pool thread lends its slot
-            meanwhile.
-        :param cancel_futures: cancel the calls that have not begun.
+        :param wait: block until the calls of this executor have ended (default: True). A pool
+            thread lends its slot meanwhile.
+        :param cancel_futures: cancel the calls that have not begun (default: False).
         """
         self._shutdown = True
         self._specs.clear()         # so that submit() comes to _spec(), which refuses the call
@@ -316,9 +317,9 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
     :param max_workers: how many calls may run at once (default: as many as the pool allows).
     :param thread_name_prefix: names a pool thread while it runs a call (default: the thread keeps
         its name).
-    :param initializer: called in a pool thread before its first call of this executor. If it
-        fails, the future of the call gets a :class:`PoolBrokenError`.
-    :param initargs: the arguments of the initializer.
+    :param initializer: called in a pool thread before its first call of this executor (default:
+        None). If it fails, the future of the call gets a :class:`PoolBrokenError`.
+    :param initargs: the arguments of the initializer (default: empty).
     :param priority: the priority of the calls; lower runs first (default: NORMAL).
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :raises InvalidTypeError: (a TypeError) an argument has the wrong type.
@@ -421,10 +422,12 @@ class ProcessExecutor(_LaneExecutor):
 
     :param max_workers: how many processes may run calls at once (default: as many as the pool
         allows).
-    :param mp_context: a context of :mod:`multiprocessing`, or the name of a start method.
-    :param initializer: called in each process before its first call. If it fails in several
-        processes in a row, the futures of the calls that wait get a :class:`PoolBrokenError`.
-    :param initargs: the arguments of the initializer.
+    :param mp_context: a context of :mod:`multiprocessing`, or the name of a start method (default:
+        that of the supervisor).
+    :param initializer: called in each process before its first call (default: None). If it fails in
+        several processes in a row, the futures of the calls that wait get a
+        :class:`PoolBrokenError`.
+    :param initargs: the arguments of the initializer (default: empty).
     :param max_tasks_per_child: how many calls a process runs before it is replaced (default: no
         limit).
     :param priority: the priority of the calls; lower runs first (default: NORMAL).

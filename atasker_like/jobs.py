@@ -351,8 +351,8 @@ class AsyncJobScheduler:
     def stop(self, wait: bool | Seconds = True) -> bool:
         """Start no more jobs, and wait for the current runs. Any thread may call this.
 
-        :param wait: seconds to wait for the runs; True waits without limit, False does not wait. In
-            the scheduler's own loop the call does not wait.
+        :param wait: seconds to wait for the runs (default: True); True waits without limit, False
+            does not wait. In the scheduler's own loop the call does not wait.
         :return: False if some runs have not ended.
         """
         deadline = deadline_of_stop(wait)

@@ -275,7 +275,7 @@ def run_script(path: str, arguments: Sequence[str] = ()) -> None:
 
     :param path: a Python file, source or compiled; or a folder or an archive that holds a
         ``__main__.py``.
-    :param arguments: ``sys.argv`` from the second on.
+    :param arguments: ``sys.argv`` from the second on (default: empty).
     :raises ProgramNotFoundError: the file cannot be read.
     """
     import zipfile
@@ -307,7 +307,7 @@ def run_module(name: str, arguments: Sequence[str] = ()) -> None:
     """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; see :func:`run_script`.
 
     :param name: the dotted name of the module or package.
-    :param arguments: the texts that ``sys.argv`` has after the name.
+    :param arguments: the texts that ``sys.argv`` has after the name (default: empty).
     :raises SystemExit: there is no such module; the message is that of the interpreter.
     """
     install()

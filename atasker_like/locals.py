@@ -99,10 +99,10 @@ class Locker:
     If the time is up, that is logged, and :meth:`critical` is called. A decorated function then
     returns None without running, and a ``with`` statement raises a TimeoutError.
 
-    :param mod: the owner of the lock, for the log.
+    :param mod: the owner of the lock, for the log (default: ``'main'``).
     :param timeout: seconds to wait for the lock (default: 5 s); None waits without limit, 0 does
         not wait.
-    :param relative: True (the default) for a lock that its owner may take again.
+    :param relative: True for a lock that its owner may take again (default: True).
     :raises InvalidTypeError: (a TypeError) the timeout is no number.
     :raises InvalidArgumentError: (a ValueError) the timeout is below 0.
 

@@ -64,9 +64,9 @@ class ALoop:
     """An asyncio event loop that runs in a thread of its own. Any thread may use it.
 
     :param name: its name, unique in a supervisor.
-    :param supervisor_id: shown in the thread's name.
-    :param ended: called in the loop's thread when the loop has been closed.
-    :param pool: the pool of its coroutines.
+    :param supervisor_id: shown in the thread's name (default: empty).
+    :param ended: called in the loop's thread when the loop has been closed (default: None).
+    :param pool: the pool of its coroutines (default: None).
 
     >>> import asyncio
     >>> loop = ALoop('timing')
@@ -259,8 +259,8 @@ class ALoop:
     def stop(self, wait: bool | Seconds = True, cancel_tasks: bool = False) -> None:
         """Stop the loop after its tasks have ended. Any thread may call this.
 
-        :param wait: seconds to wait for the tasks; True waits without limit, False does not wait.
-            Tasks that have not ended then are cancelled.
+        :param wait: seconds to wait for the tasks (default: True); True waits without limit, False
+            does not wait. Tasks that have not ended then are cancelled.
         :param cancel_tasks: cancel the tasks at once (default: False).
         """
         deadline = deadline_of_stop(float(wait) if wait is False else wait)

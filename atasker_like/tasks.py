@@ -271,8 +271,9 @@ class BoundTask(Generic[P, T_co], Decorated):
         """Do the same as :meth:`map`, with each item unpacked into positional arguments.
 
         :param items: any iterable; each item is an iterable of arguments.
-        :param buffersize: as for :meth:`map`.
-        :param progress: as for :meth:`map`.
+        :param buffersize: the number of calls ahead of the result that is yielded next, as for
+            :meth:`map` (default: all are submitted at once).
+        :param progress: as for :meth:`map` (default: False).
         :return: an iterator over the results, in order.
 
         >>> list(background_task(pow).starmap([(2, 3), (2, 4)]))
@@ -458,9 +459,9 @@ def background_task(f: Any = None, **options: Any) -> Any:
 
     It may also be called with the function and options. Any thread may call it.
 
-    :param f: a function, coroutine function, method, static method or class method. The task of a
-        class has the instance as its value. A generator function is refused: a call of it runs no
-        line of its body.
+    :param f: a function, coroutine function, method, static method or class method (default: None,
+        returns a decorator). The task of a class has the instance as its value. A generator
+        function is refused: a call of it runs no line of its body.
     :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE`` (default: a coroutine function runs in a
         loop, another one in a thread).
     :param callback: called with the result before the completion is announced.
@@ -580,10 +581,10 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
 
     :param f: a function that the process can import; it gets ``_task_id`` if its signature takes
         it.
-    :param args: its positional arguments.
+    :param args: its positional arguments (default: empty).
     :param kwargs: its keyword arguments (default: None).
     :param priority: any integer; lower runs first (default: NORMAL).
-    :param delay: seconds until it may start.
+    :param delay: seconds until it may start (default: None, at once).
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :return: what ``f`` returned.
     :raises Exception: what ``f`` raised. Its traceback in the process is the ``__cause__``.

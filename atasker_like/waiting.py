@@ -185,7 +185,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     :param tasks: a task, an iterable of tasks, or a mapping whose values are tasks. They give a
         single result, a list in the same order, or a dict of the results. A mapping whose keys are
         tasks counts as an iterable.
-    :param timeout: seconds to wait at most; None, the default, sets no limit, and 0 does not wait.
+    :param timeout: seconds to wait at most (default: None, no limit); 0 does not wait.
     :param strict: raise if a task failed or was cancelled (default: False, its result is None).
     :param progress: show the progress: True, a description, or a function that is called with
         ``(done, total, failed)`` (default: False).
@@ -477,8 +477,8 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Compl
     and handles for the handles of a queue. Any thread may call it.
 
     :param tasks: any iterable of tasks, handles, and groups of handles.
-    :param timeout: seconds for all of them together; None, the default, sets no limit, and 0 yields
-        the tasks that have ended.
+    :param timeout: seconds for all of them together (default: None, no limit); 0 yields the tasks
+        that have ended.
     :raises WaitTimeoutError: (a TimeoutError) some tasks are unfinished; they go on.
 
     >>> [task.value() for task in as_completed([background_task(abs)(-5)])]
@@ -595,9 +595,9 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
     Call it in a loop of any thread.
 
     :param tasks: as for :func:`wait_completed`.
-    :param timeout: as for :func:`wait_completed`.
-    :param strict: as for :func:`wait_completed`.
-    :param progress: as for :func:`wait_completed`.
+    :param timeout: as for :func:`wait_completed`, in seconds (default: None, no limit).
+    :param strict: as for :func:`wait_completed` (default: False).
+    :param progress: as for :func:`wait_completed` (default: False).
     :return: the results, as :func:`wait_completed`.
 
     >>> import asyncio
@@ -643,7 +643,7 @@ def co_as_completed(tasks: Iterable[Any],
     For a handle it yields the task of the handle. Use it in a loop of any thread.
 
     :param tasks: as for :func:`as_completed`.
-    :param timeout: as for :func:`as_completed`.
+    :param timeout: as for :func:`as_completed`, in seconds (default: None, no limit).
 
     >>> import asyncio
     >>> async def main():

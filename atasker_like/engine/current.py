@@ -98,8 +98,8 @@ def report_progress(done: float, total: float | None = None, message: str | None
     ``task.progress`` has the last report.
 
     :param done: the amount of work that is done, in any unit.
-    :param total: the whole amount of work, in the same unit.
-    :param message: a text for people.
+    :param total: the whole amount of work, in the same unit (default: None, unknown).
+    :param message: a text for people (default: None).
 
     Any thread may call it.
 

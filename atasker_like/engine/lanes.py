@@ -81,13 +81,15 @@ class LaneEntry:
 class Lane:
     """A limit in front of a pool: on running tasks, starts a second, waiting tasks.
 
-    :param name: the name in messages and in :meth:`TaskSupervisor.get_lanes`.
-    :param limit: how many tasks of the lane may run at once; None means as many as the pool allows.
-    :param rate: how many tasks may start a second, on average; None means any number.
-    :param burst: with a rate, how many tasks may start at once after a pause.
-    :param size: how many tasks may wait in the lane; None means any number.
-    :param on_full: the effect of a submission to a full lane: ``'block'`` makes the submitter wait,
-        ``'raise'`` raises :class:`QueueFullError`, ``'drop'`` accepts the task and cancels it.
+    :param name: the name in messages and in :meth:`TaskSupervisor.get_lanes` (default: None).
+    :param limit: how many tasks of the lane may run at once (default: None, as many as the pool
+        allows).
+    :param rate: how many tasks may start a second, on average (default: None, any number).
+    :param burst: with a rate, how many tasks may start at once after a pause (default: 1).
+    :param size: how many tasks may wait in the lane (default: None, any number).
+    :param on_full: the effect of a submission to a full lane (default: ``'block'``): ``'block'``
+        makes the submitter wait, ``'raise'`` raises :class:`QueueFullError`, ``'drop'`` accepts the
+        task and cancels it.
     :raises InvalidTypeError: (a TypeError) a setting has the wrong type.
     :raises InvalidArgumentError: (a ValueError) a setting has an impossible value.
 

@@ -445,7 +445,7 @@ class Task(Generic[T_co], Attempt, Handle):
     def value(self, timeout: Seconds | None = None) -> T_co:
         """Block until the task has ended; return the function's value or raise its error.
 
-        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
+        :param timeout: the longest wait in seconds (default: None, no limit); 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
@@ -468,7 +468,7 @@ class Task(Generic[T_co], Attempt, Handle):
     def exception(self, timeout: Seconds | None = None) -> BaseException | None:
         """Block until the task has ended; return the function's error, or None.
 
-        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
+        :param timeout: the longest wait in seconds (default: None, no limit); 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
@@ -485,7 +485,7 @@ class Task(Generic[T_co], Attempt, Handle):
     def wait(self, timeout: Seconds | None = None) -> TaskResult[T_co]:
         """Wait for the end and return a :class:`TaskResult`. Raise no task error.
 
-        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
+        :param timeout: the longest wait in seconds (default: None, no limit); 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         """
         self._wait_for_end(timeout, cancelled_raises=False)

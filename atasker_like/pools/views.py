@@ -145,7 +145,7 @@ class ThreadPoolView:
         :param function: it is called with an item of each iterable.
         :param timeout: seconds from this call within which all results must arrive (default: no
             limit).
-        :param chunksize: accepted for compatibility; threads need no chunks.
+        :param chunksize: accepted for compatibility (default: 1); threads need no chunks.
         :raises TimeoutError: from the iterator after the timeout; the remaining calls are
             cancelled.
         """
@@ -170,8 +170,8 @@ class ThreadPoolView:
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls here; the supervisor's own tasks go on.
 
-        :param wait: block until the calls submitted here have ended.
-        :param cancel_futures: cancel the calls that have not started.
+        :param wait: block until the calls submitted here have ended (default: True).
+        :param cancel_futures: cancel the calls that have not started (default: False).
         """
         self._is_shut_down = True
         futures = list(self._futures)
@@ -409,7 +409,7 @@ class ProcessPoolView:
         """Run ``func(*args, **kwds)`` in a process; block for the result.
 
         :param func: a function that a process can import.
-        :param args: its positional arguments.
+        :param args: its positional arguments (default: empty).
         :param kwds: its keyword arguments (default: None).
         :return: what the function returned.
         """
@@ -422,10 +422,10 @@ class ProcessPoolView:
         """Run ``func(*args, **kwds)`` in a process; return a :class:`PoolResult`.
 
         :param func: a function that a process can import.
-        :param args: its positional arguments.
+        :param args: its positional arguments (default: empty).
         :param kwds: its keyword arguments (default: None).
-        :param callback: called with the result.
-        :param error_callback: called with the error.
+        :param callback: called with the result (default: None).
+        :param error_callback: called with the error (default: None).
         """
         self._check_running()
         task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
@@ -437,7 +437,7 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
-        :param chunksize: without effect.
+        :param chunksize: without effect (default: None).
         """
         results: list[Any] = self.map_async(func, iterable, chunksize).get()
         return results
@@ -449,9 +449,9 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
-        :param chunksize: without effect.
-        :param callback: called with the list of results.
-        :param error_callback: called with the first error.
+        :param chunksize: without effect (default: None).
+        :param callback: called with the list of results (default: None).
+        :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
                           error_callback)
@@ -462,7 +462,7 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: the arguments of each call.
-        :param chunksize: without effect.
+        :param chunksize: without effect (default: None).
         """
         results: list[Any] = self.starmap_async(func, iterable, chunksize).get()
         return results
@@ -476,9 +476,9 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: the arguments of each call.
-        :param chunksize: without effect.
-        :param callback: called with the list of results.
-        :param error_callback: called with the first error.
+        :param chunksize: without effect (default: None).
+        :param callback: called with the list of results (default: None).
+        :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
                           callback, error_callback)
@@ -491,7 +491,7 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
-        :param chunksize: without effect.
+        :param chunksize: without effect (default: 1).
         """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, True)
@@ -504,7 +504,7 @@ class ProcessPoolView:
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
-        :param chunksize: without effect.
+        :param chunksize: without effect (default: 1).
         """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, False)

@@ -270,7 +270,7 @@ class AsyncQueue(TaskQueue):
         Wait for room if necessary.
 
         :param fn: a coroutine function.
-        :param opts: as for :meth:`~atasker_like.ThreadQueue.submit`.
+        :param opts: as for :meth:`~atasker_like.ThreadQueue.submit` (default: None).
 
         >>> async def main():
         ...     async with AsyncQueue(workers=2, size=2) as queue:
@@ -346,11 +346,11 @@ class AsyncQueue(TaskQueue):
 
         :param fn: a coroutine function.
         :param items: an iterable or an async iterable.
-        :param opts: as for :meth:`ThreadQueue.map`.
-        :param checkpoint: as for :meth:`ThreadQueue.map`.
-        :param key: as for :meth:`ThreadQueue.map`.
-        :param namespace: as for :meth:`ThreadQueue.map`.
-        :param keep_items: as for :meth:`ThreadQueue.map`.
+        :param opts: as for :meth:`ThreadQueue.map` (default: None).
+        :param checkpoint: as for :meth:`ThreadQueue.map` (default: None).
+        :param key: as for :meth:`ThreadQueue.map` (default: None, the whole input).
+        :param namespace: as for :meth:`ThreadQueue.map` (default: None, the function's name).
+        :param keep_items: as for :meth:`ThreadQueue.map` (default: True).
         """
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
@@ -466,10 +466,11 @@ class AsyncQueue(TaskQueue):
         That includes tasks that are submitted meanwhile. See :meth:`ThreadQueue.run`. If the
         coroutine that calls it is cancelled, so are the tasks.
 
-        :param timeout: as for :meth:`ThreadQueue.run`.
-        :param strict: as for :meth:`ThreadQueue.run`.
-        :param fail_policy: as for :meth:`ThreadQueue.run`.
-        :param progress: as for :meth:`ThreadQueue.run`.
+        :param timeout: as for :meth:`ThreadQueue.run`, in seconds (default: None, that of the
+            queue).
+        :param strict: as for :meth:`ThreadQueue.run` (default: False).
+        :param fail_policy: as for :meth:`ThreadQueue.run` (default: None, that of the queue).
+        :param progress: as for :meth:`ThreadQueue.run` (default: False).
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
@@ -569,8 +570,8 @@ class AsyncQueue(TaskQueue):
 
         See :meth:`ThreadQueue.join`.
 
-        :param timeout: as for :meth:`ThreadQueue.join`.
-        :param progress: as for :meth:`ThreadQueue.join`.
+        :param timeout: as for :meth:`ThreadQueue.join`, in seconds (default: None, no limit).
+        :param progress: as for :meth:`ThreadQueue.join` (default: False).
         """
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)

@@ -254,7 +254,7 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress
 
     :param fn: a callable that a process can import.
     :param items: as for :func:`tmap`, and so are the options.
-    :param progress: as for :func:`tmap`, and so are the options.
+    :param progress: as for :func:`tmap`, and so are the options (default: False).
 
     >>> pmap(abs, [-1, 2])
     (1, 2)
@@ -315,7 +315,7 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
 
     :param fn: a coroutine function.
     :param items: an iterable or an async iterable.
-    :param progress: as for :func:`tmap`, and so are the options.
+    :param progress: as for :func:`tmap`, and so are the options (default: False).
 
     >>> import asyncio
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))

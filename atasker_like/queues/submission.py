@@ -84,7 +84,7 @@ class Submitter(QueueConfig):
         """Submit one call and return its handle. May be called from any thread.
 
         :param fn: a callable; for a :class:`ProcessQueue` one that a process can import.
-        :param opts: :class:`TaskOptions`; options that are given as keywords win.
+        :param opts: :class:`TaskOptions` (default: None); options that are given as keywords win.
         :param args: positional arguments of the call. Keywords are options; use
             :func:`functools.partial` for those of the function. A keyword that could be either is
             refused.
@@ -121,12 +121,13 @@ class Submitter(QueueConfig):
         :param fn: a callable; for a :class:`ProcessQueue` one that a process can import.
         :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other
             item is the one argument.
-        :param opts: as for :meth:`submit`.
-        :param checkpoint: a :class:`Checkpoint`. Calls that have succeeded before are not submitted
-            again; their handles have the stored values.
-        :param key: called with each item; returns the key that the checkpoint uses instead of the
-            whole input.
-        :param namespace: the name that the checkpoint uses instead of the function's.
+        :param opts: as for :meth:`submit` (default: None).
+        :param checkpoint: a :class:`Checkpoint` (default: None). Calls that have succeeded before
+            are not submitted again; their handles have the stored values.
+        :param key: called with each item (default: None, the whole input); returns the key that the
+            checkpoint uses instead of the whole input.
+        :param namespace: the name that the checkpoint uses instead of the function's (default:
+            None, the function's name).
         :param keep_items: show the item of a failed call in its result, in a bounded text (default:
             True).
         :raises ClosedError: as :meth:`submit`. Then no call is left in the queue.
@@ -161,12 +162,11 @@ class Submitter(QueueConfig):
         :param items: items of the calls, if ``tasks`` is a function (default: None).
         :param group_id: a hashable value by which summaries group results (default: ``group-1``,
             ``group-2``, ...).
-        :param opts: as for :meth:`submit`.
-        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, ``namespace``
-            and ``keep_items``.
-        :param key: as for :meth:`map`; it needs ``items``.
-        :param namespace: as for :meth:`map`.
-        :param keep_items: as for :meth:`map`.
+        :param opts: as for :meth:`submit` (default: None).
+        :param checkpoint: as for :meth:`map` (default: None).
+        :param key: as for :meth:`map` (default: None, the whole input); it needs ``items``.
+        :param namespace: as for :meth:`map` (default: None, the function's name).
+        :param keep_items: as for :meth:`map` (default: True).
         :raises InvalidTypeError: (a TypeError) ``items`` is missing, or is given without a
             function.
 

@@ -48,9 +48,9 @@ class Backend:
     The coroutines of this class are made of these methods, for use by applications.
 
     :param ttl: seconds until a result expires and is not found any more (default: None, never).
-    :param serializer: ``'json'`` (default), or ``'pickle'`` for values that JSON cannot hold.
-        Reading a pickle can run any code: use it only if you trust all programs that can write to
-        the store.
+    :param serializer: ``'json'``, or ``'pickle'`` for values that JSON cannot hold (default:
+        ``'json'``). Reading a pickle can run any code: use it only if you trust all programs that
+        can write to the store.
     :param arguments: True also stores the arguments of tasks (default: False). JSON stores the
         ``repr`` of an argument that it cannot hold.
     :raises InvalidTypeError: (a TypeError) an argument has a wrong type.

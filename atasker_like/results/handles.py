@@ -255,8 +255,8 @@ class SyncResult(_Result[T_co]):
 
         Arguments and errors as :meth:`AsyncResult.get`, but a StopIteration is raised unchanged.
 
-        :param timeout: as for :meth:`AsyncResult.get`.
-        :param poll_interval: as for :meth:`AsyncResult.get`.
+        :param timeout: as for :meth:`AsyncResult.get`, in seconds (default: None, no limit).
+        :param poll_interval: as for :meth:`AsyncResult.get`, in seconds (default: 0.1).
         """
         deadline = deadline_of(timeout)
         poll_interval = seconds("poll_interval", poll_interval, above=True)

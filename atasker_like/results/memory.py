@@ -25,9 +25,9 @@ class MemoryBackend(Backend):
     Any thread may use it.
 
     :param max_results: the most results (default: 10 000). The oldest ones are removed first.
-    :param ttl: as for :class:`Backend`.
-    :param serializer: as for :class:`Backend`.
-    :param arguments: as for :class:`Backend`.
+    :param ttl: as for :class:`Backend`, in seconds (default: None, no limit).
+    :param serializer: as for :class:`Backend` (default: ``'json'``).
+    :param arguments: as for :class:`Backend` (default: False).
 
     >>> backend = MemoryBackend(max_results=2)
     >>> backend.write([('a', '1'), ('b', '2'), ('c', '3')])

@@ -70,7 +70,7 @@ class SQLiteBackend(Backend):
 
     :param path: the file; it is made if it does not exist. The folder must be on a local disk.
     :param ttl: seconds until a result expires (default: None, never).
-    :param serializer: ``'json'`` (default) or ``'pickle'``, see :class:`Backend`.
+    :param serializer: ``'json'`` or ``'pickle'``, see :class:`Backend` (default: ``'json'``).
     :param timeout: seconds to wait for a lock of another process (default: 5 s).
     :param arguments: True also stores the arguments of tasks (default: False).
 

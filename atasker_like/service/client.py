@@ -94,8 +94,8 @@ class Client:
 
         :param target: the name of the service; it may be left out: ``request(task)``.
         :param task: the task, if ``target`` is the name of the service (default: None).
-        :param check: True raises the failure of the task from the future (default). False returns
-            it as the result.
+        :param check: True raises the failure of the task from the future (default: True). False
+            returns it as the result.
         :param priority: replaces the priority of the task's class (default: None).
         :raises TaskRefusedError: (a ValueError) the service refuses the task; ``.reason`` says why.
         :raises InvalidFieldError: (a ValueError) the value of a field does not fit its annotation.
@@ -121,9 +121,9 @@ class Client:
         Arguments and errors as :meth:`request`.
 
         :param target: as for :meth:`request`.
-        :param task: as for :meth:`request`.
-        :param check: as for :meth:`request`.
-        :param priority: as for :meth:`request`.
+        :param task: as for :meth:`request` (default: None).
+        :param check: as for :meth:`request` (default: True).
+        :param priority: as for :meth:`request` (default: None, that of the task's class).
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
         return await self._execute(*request_of(target, task, priority), check)

@@ -146,9 +146,9 @@ class Server(ManagedWorker):
 
         Tasks of clients that are gone may end later.
 
-        :param wait: True waits without limit (default), False does not wait, a number waits that
-            many seconds. A handler of the service does not wait for itself, nor does the server's
-            own loop: both imply False.
+        :param wait: True waits without limit, False does not wait, a number waits that many seconds
+            (default: True). A handler of the service does not wait for itself, nor does the
+            server's own loop: both imply False.
         :return: True if the server is closed.
         """
         loop, lifetime_task, closed = self._loop, self._lifetime_task, self._closed

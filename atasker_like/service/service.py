@@ -181,8 +181,8 @@ class Service:
             ``'127.0.0.1:8500'``. Only programs of the same user can reach the socket. Port 0 is a
             free port.
             See :class:`Address`.
-        :param token: the secret that clients must send, a string of 8 to 1000 characters. TCP needs
-            one. It is sent as plain text: do not leave the loopback.
+        :param token: the secret that clients must send, a string of 8 to 1000 characters (default:
+            None). TCP needs one. It is sent as plain text: do not leave the loopback.
         :param beyond_loopback: True allows a host that other machines can reach (default: False).
         :param max_message: the most bytes of a message, either way (default: 1 MiB).
         :param max_in_flight: the most requests of one client that have not ended (default: 256).

@@ -240,9 +240,9 @@ class SyncClient:
         Other arguments and errors as :meth:`Client.request`.
 
         :param target: as for :meth:`Client.request`.
-        :param task: as for :meth:`Client.request`.
-        :param check: as for :meth:`Client.request`.
-        :param priority: as for :meth:`Client.request`.
+        :param task: as for :meth:`Client.request` (default: None).
+        :param check: as for :meth:`Client.request` (default: True).
+        :param priority: as for :meth:`Client.request` (default: None, that of the task's class).
         :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the service did not accept the task in time; it
             may accept it later.
@@ -267,9 +267,9 @@ class SyncClient:
         Other arguments and errors as :meth:`Client.execute`.
 
         :param target: as for :meth:`Client.request`.
-        :param task: as for :meth:`Client.request`.
-        :param check: as for :meth:`Client.request`.
-        :param priority: as for :meth:`Client.request`.
+        :param task: as for :meth:`Client.request` (default: None).
+        :param check: as for :meth:`Client.request` (default: True).
+        :param priority: as for :meth:`Client.request` (default: None, that of the task's class).
         :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the task did not end in time; it goes on.
         """
@@ -305,12 +305,12 @@ class SyncClient:
 
         :param name: the name of the type, as :meth:`Task.type` returns it.
         :param payload: the fields as JSON data.
-        :param target: as for :meth:`execute`.
-        :param check: as for :meth:`execute`.
-        :param priority: as for :meth:`execute`.
+        :param target: as for :meth:`execute` (default: None).
+        :param check: as for :meth:`execute` (default: True).
+        :param priority: as for :meth:`execute` (default: None, that of the task's class).
         :param wait: False returns a :class:`SyncTaskFuture` once the service has accepted the task
             (default: True).
-        :param timeout: as for :meth:`execute`.
+        :param timeout: as for :meth:`execute`, in seconds (default: None, no limit).
         """
         metadata = {} if priority is None else {"priority": priority}
         if wait:

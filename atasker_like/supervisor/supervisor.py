@@ -58,9 +58,10 @@ class TaskSupervisor(NoExecutor):
     task, or with :meth:`start`. As a context manager it stops at the end of the block.
 
     :param supervisor_id: a name for threads and logs (default: a numbered one).
-    :param pool_size: slots of the thread pool for tasks of any priority; 0 sets no limit.
-    :param reserve_normal: more slots, for tasks of priority NORMAL and higher.
-    :param reserve_high: more slots, for tasks of priority HIGH and higher.
+    :param pool_size: slots of the thread pool for tasks of any priority (default: five for each
+        CPU); 0 sets no limit.
+    :param reserve_normal: more slots, for tasks of priority NORMAL and higher (default: 5).
+    :param reserve_high: more slots, for tasks of priority HIGH and higher (default: 5).
 
     >>> with TaskSupervisor(pool_size=2) as supervisor:
     ...     supervisor.put_task(pow, (2, 10)).value()
@@ -141,13 +142,13 @@ class TaskSupervisor(NoExecutor):
         2.5 s more at most everything is closed. Without a deadline, a task that never ends
         blocks the stop without limit.
 
-        :param wait: True waits without limit, a number that many seconds. False returns at once,
-            and the stop continues in a thread of its own. In a task of the supervisor, it counts as
-            False: a task does not wait for itself.
-        :param stop_schedulers: False does not stop registered schedulers and async jobs. Workers
-            end in any case, since the supervisor accepts no tasks of theirs.
-        :param cancel_tasks: cancel queued and running tasks. Queue workers do not finish their
-            items either.
+        :param wait: True waits without limit, a number that many seconds (default: True). False
+            returns at once, and the stop continues in a thread of its own. In a task of the
+            supervisor, it counts as False: a task does not wait for itself.
+        :param stop_schedulers: False does not stop registered schedulers and async jobs (default:
+            True). Workers end in any case, since the supervisor accepts no tasks of theirs.
+        :param cancel_tasks: cancel queued and running tasks (default: False). Queue workers do not
+            finish their items either.
         :param drain: False stops queue workers at once (default: True; under ``legacy.install()``
             False, as in atasker).
         :return: what became of the tasks. Workers that leave items in their queues are logged, too.
@@ -182,18 +183,20 @@ class TaskSupervisor(NoExecutor):
                         max_abandoned: int | None = None) -> None:
         """Set the slots of the thread pool. An argument that is left out keeps its value.
 
-        :param pool_size: slots for tasks of any priority; 0 sets no limit.
-        :param reserve_normal: more slots, for tasks of priority NORMAL and higher.
-        :param reserve_high: more slots, for HIGH tasks. CRITICAL tasks start in any case.
-        :param min_size: threads made ahead; ``'max'`` for as many as there are slots.
+        :param pool_size: slots for tasks of any priority (default: five for each CPU); 0 sets no
+            limit.
+        :param reserve_normal: more slots, for tasks of priority NORMAL and higher (default: 5).
+        :param reserve_high: more slots, for HIGH tasks (default: 5). CRITICAL tasks start in any
+            case.
+        :param min_size: threads made ahead (default: 0); ``'max'`` for as many as there are slots.
         :param max_size: idle threads kept at most (default: as many as there are slots).
-        :param max_queued: tasks that may wait for a slot; 0, the default, sets no limit. Tasks that
-            need not wait, and delayed ones, do not count.
-        :param on_full: what a submission meets when that many tasks wait: ``'block'``, the default
-            (the submitter waits; a coroutine blocks its loop by that), ``'raise'``
-            (:class:`QueueFullError`) or ``'drop'`` (the task is cancelled at once).
-        :param aging: seconds after which a waiting task rises one class, from LOW to NORMAL to
-            HIGH; 0, the default, is never.
+        :param max_queued: tasks that may wait for a slot (default: 0, no limit). Tasks that need
+            not wait, and delayed ones, do not count.
+        :param on_full: the effect of a submission when that many tasks wait (default: ``'block'``).
+            ``'block'`` makes the submitter wait; in a coroutine, that blocks the loop. ``'raise'``
+            raises :class:`QueueFullError`. ``'drop'`` cancels the task at once.
+        :param aging: seconds after which a waiting task rises one class, from LOW to NORMAL to HIGH
+            (default: 0, never).
         :param max_abandoned: threads that may still run functions whose timeout is over (default:
             1000; 0 sets no limit). Above it, submitting raises :class:`TaskTimeoutError`.
         :raises InvalidArgumentError: (a ValueError) a size below zero, or min_size above max_size.
@@ -220,25 +223,30 @@ class TaskSupervisor(NoExecutor):
         the calls that the executor is given at a time. Options of the processes raise an error.
 
         :param pool_size: slots for tasks of any priority (default: one for each CPU).
-        :param reserve_normal: slots, as for threads.
-        :param reserve_high: slots, as for threads.
-        :param min_size: processes that start ahead of the first task: a number, or ``'max'`` for
-            one for each slot.
+        :param reserve_normal: slots, as for threads (default: 0).
+        :param reserve_high: slots, as for threads (default: 0).
+        :param min_size: processes that start ahead of the first task (default: 0): a number, or
+            ``'max'`` for one for each slot.
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'`` (default: ``'forkserver'``
             where there is one). ``'fork'`` copies a process with threads, which can deadlock: ask
             for it only if you know why. Processes that were started by another method are replaced
             when they have ended their tasks.
-        :param max_queued: tasks that may wait, as for threads, except those sent to a process.
-        :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads.
-        :param aging: seconds after which a waiting task rises one class, as for threads.
-        :param initializer: called in every new process, with ``*initargs``, before its first task.
-            If it fails three times in a row, the waiting tasks fail with its error.
-        :param initargs: the arguments of the initializer.
+        :param max_queued: tasks that may wait, as for threads, except those sent to a process
+            (default: 0, no limit).
+        :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads (default:
+            ``'block'``).
+        :param aging: seconds after which a waiting task rises one class, as for threads (default:
+            0, never).
+        :param initializer: called in every new process, with ``*initargs``, before its first task
+            (default: None). If it fails three times in a row, the waiting tasks fail with its
+            error.
+        :param initargs: the arguments of the initializer (default: empty).
         :param initializer_timeout: seconds until a process must be ready (default: 120; 0: never).
         :param maxtasksperchild: a process is replaced after that many tasks (default: 0, never).
-        :param max_age: a process is replaced after that many seconds, between two tasks; 0: never.
-        :param max_memory: a process is replaced when it has that many bytes in memory after a task;
-            0 is never. Without ``/proc`` nothing happens.
+        :param max_age: a process is replaced after that many seconds, between two tasks (default:
+            0, never).
+        :param max_memory: a process is replaced when it has that many bytes in memory after a task
+            (default: 0, never). Without ``/proc`` nothing happens.
         :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for
             lambdas, closures and functions of notebooks (default: :mod:`pickle`).
         :param prefetch: calls of any length that an executor in the pool's position gets ahead, for
@@ -258,14 +266,17 @@ class TaskSupervisor(NoExecutor):
         """Make the process pool, with the arguments of :class:`multiprocessing.Pool`.
 
         :param processes: slots for tasks of any priority (default: one for each CPU).
-        :param initializer: called in every new process, with ``*initargs``, before its first task.
-        :param initargs: the arguments of the initializer.
-        :param maxtasksperchild: a process is replaced after that many tasks.
-        :param context: a multiprocessing context, or the name of a start method.
-        :param executor: an executor that takes the position of the pool, see :attr:`mp_pool`. Then
-            ``processes`` is the number of calls that it is given at a time, and the other
-            arguments are refused.
-        :param serializer: a module with ``dumps`` and ``loads``, as in :meth:`set_mp_pool`.
+        :param initializer: called in every new process, with ``*initargs``, before its first task
+            (default: None).
+        :param initargs: the arguments of the initializer (default: empty).
+        :param maxtasksperchild: a process is replaced after that many tasks (default: None, never).
+        :param context: a multiprocessing context, or the name of a start method (default: that of
+            :meth:`set_mp_pool`).
+        :param executor: an executor that takes the position of the pool, see :attr:`mp_pool`
+            (default: None, the supervisor's own processes). Then ``processes`` is the number of
+            calls that it is given at a time, and the other arguments are refused.
+        :param serializer: a module with ``dumps`` and ``loads``, as in :meth:`set_mp_pool`
+            (default: :mod:`pickle`).
         """
         self._supervisor_parts.processes.create(
             processes, executor, tuple(initargs), initializer=initializer,
@@ -352,14 +363,14 @@ class TaskSupervisor(NoExecutor):
         not: they need no slot of a pool.
 
         :param target: the function; it gets ``_task_id`` if its signature takes it.
-        :param args: its positional arguments.
+        :param args: its positional arguments (default: empty).
         :param kwargs: its keyword arguments (default: None).
-        :param callback: called with the result before the completion is announced.
+        :param callback: called with the result before the completion is announced (default: None).
         :param priority: any integer; lower runs first (default: NORMAL).
-        :param delay: seconds until it may start.
-        :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE``.
-        :param task_id: an id of the caller's own, not used by a live task.
-        :param worker: accepted for old applications.
+        :param delay: seconds until it may start (default: None, at once).
+        :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE`` (default: ``TT_THREAD``).
+        :param task_id: an id of the caller's own, not used by a live task (default: a new one).
+        :param worker: accepted for old applications (default: None).
         :param _send_task_id: False passes no ``_task_id``; accepted for old subclasses.
         :raises SupervisorStoppedError: the supervisor has been stopped; the function never runs.
         """
@@ -416,8 +427,8 @@ class TaskSupervisor(NoExecutor):
         itself, before the end is announced. The call has ``task_id=``, or ``task=`` for the run
         of a worker.
 
-        :param task: the task; or give its id.
-        :param task_id: the id of the task; or give the task.
+        :param task: the task (default: None); or give its id.
+        :param task_id: the id of the task (default: None); or give the task.
         :return: False if the task has ended already.
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
@@ -444,7 +455,7 @@ class TaskSupervisor(NoExecutor):
 
         A pickle of the answer holds plain copies, see :class:`Info`.
 
-        :param tt: a kind of task; None for all (default).
+        :param tt: a kind of task (default: None, all).
         """
         found: dict[str, Task[Any]] = TasksById()
         for kind, pool in self._supervisor_parts.pools.by_kind.items():
@@ -478,7 +489,7 @@ class TaskSupervisor(NoExecutor):
                  async_job_schedulers: bool = True) -> Info:
         """Return sizes, running tasks, loops and schedulers, as a frozen :class:`Info`.
 
-        :param tt: a kind of task to list; None lists all, False none.
+        :param tt: a kind of task to list (default: None, all); False lists none.
         :param aloops: False leaves these out (default: True).
         :param schedulers: False leaves these out (default: True).
         :param async_job_schedulers: False leaves these out (default: True).
@@ -531,9 +542,9 @@ class TaskSupervisor(NoExecutor):
         """Make an event loop in a thread of its own; return False if the name is taken.
 
         :param name: a name that no loop has.
-        :param daemon: accepted for old applications.
+        :param daemon: accepted for old applications (default: False).
         :param start: False leaves the start to :meth:`start_aloop` (default: True).
-        :param default: coroutine tasks that name no loop run in this one.
+        :param default: coroutine tasks that name no loop run in this one (default: False).
         :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
         """
         return self._supervisor_parts.pools.loops.create(name, start, default, daemon)
@@ -561,8 +572,8 @@ class TaskSupervisor(NoExecutor):
         """Stop a loop by name; return False if there is none.
 
         :param name: the name of the loop.
-        :param wait: as for :meth:`ALoop.stop`.
-        :param cancel_tasks: as for :meth:`ALoop.stop`.
+        :param wait: as for :meth:`ALoop.stop`, in seconds (default: True).
+        :param cancel_tasks: as for :meth:`ALoop.stop` (default: False).
         """
         aloop = find_loop(self, name)
         if aloop is not None:
@@ -680,8 +691,8 @@ class TaskSupervisor(NoExecutor):
         :param name: a name that no scheduler has.
         :param aloop: where they run: the name of a loop, an :class:`ALoop` or an asyncio loop
             (default: the default loop).
-        :param start: False has its jobs wait for ``start()``.
-        :param default: jobs that name no scheduler are for this one.
+        :param start: False has its jobs wait for ``start()`` (default: True).
+        :param default: jobs that name no scheduler are for this one (default: False).
         :return: the scheduler; False, and an error in the log, if the name is taken.
         :raises InvalidArgumentError: (a ValueError) a reserved name, or no such loop.
         """
@@ -736,8 +747,8 @@ class TaskSupervisor(NoExecutor):
 
         When this returns, no run of it begins any more.
 
-        :param scheduler: accepted for old applications.
-        :param job: the job to cancel.
+        :param scheduler: accepted for old applications (default: None).
+        :param job: the job to cancel (default: None).
         :return: False if it had ended already, or none is given.
         """
         return self._supervisor_parts.jobs.cancel(job)

@@ -104,7 +104,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     Any thread may call the methods; a signal handler may call ``stop(wait=False)``.
 
     :param name: shown in logs behind ``_background_worker_`` (default: random digits).
-    :param executor_func: the function, instead of ``run``.
+    :param executor_func: the function, instead of ``run`` (default: None, the method ``run``).
     :param priority: of its runs; any integer, lower runs first (default: NORMAL).
     :param o: any object, for the function.
     :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It gets
@@ -355,9 +355,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         thread may call this. In its own run, in its own loop, and in a signal handler that has
         interrupted the supervisor, the worker does not wait.
 
-        :param wait: seconds to wait for the end; True waits without limit, False does not wait. If
-            the time is up, the run is asked to end: a coroutine is cancelled, a process is ended,
-            and in a thread ``current_task().check_cancelled()`` raises.
+        :param wait: seconds to wait for the end (default: True); True waits without limit, False
+            does not wait. If the time is up, the run is asked to end: a coroutine is cancelled, a
+            process is ended, and in a thread ``current_task().check_cancelled()`` raises.
         :return: False if the worker is stopped already, or has not been started.
         """
         deadline = deadline_of_stop(wait)
@@ -382,7 +382,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
         If the worker restarts itself, its next run is the first one of the new start.
 
-        :param wait: as for :meth:`stop`.
+        :param wait: as for :meth:`stop`, in seconds (default: True).
         :return: the answer of :meth:`start`.
         """
         self.stop(wait=wait)

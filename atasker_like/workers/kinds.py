@@ -56,8 +56,8 @@ class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
     The loop is that of ``loop=`` (default: the supervisor's default loop). Between two runs, other
     coroutines of the loop run. A ``run`` that is a plain function runs in a pool thread.
 
-    :param name: as for :class:`BackgroundWorker`, and so are the options.
-    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
+    :param name: as for :class:`BackgroundWorker`, and so are the options (default: None).
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options (default: None).
 
     >>> @background_worker
     ... async def count(numbers):
@@ -96,8 +96,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     Without items the worker occupies no thread and no slot. Items that are put before the start, or
     that a stop leaves, wait for the next start.
 
-    :param name: as for :class:`BackgroundWorker`, and so are the options.
-    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
+    :param name: as for :class:`BackgroundWorker`, and so are the options (default: None).
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options (default: None).
     :param q: True for an unbounded queue of the worker's own; or a queue class, such as
         :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. A class with its own ``put()`` and
         ``get()`` will do; both may be coroutine functions. ``queue=`` is the same.
@@ -494,7 +494,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
     async def trigger(self, force: bool = False) -> bool:
         """:meth:`trigger_threadsafe`, for coroutines. It does not block either.
 
-        :param force: as for :meth:`trigger_threadsafe`.
+        :param force: as for :meth:`trigger_threadsafe` (default: False).
         :return: the same as :meth:`trigger_threadsafe`.
         """
         return self.trigger_threadsafe(force)
@@ -526,8 +526,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
     start to start) and ``delay_before`` may be assigned at any time. They hold from the end of the
     current run on. ``interval`` is ``delay`` if ``keep_interval``, else None.
 
-    :param name: as for :class:`BackgroundWorker`, and so are the options.
-    :param executor_func: as for :class:`BackgroundWorker`, and so are the options.
+    :param name: as for :class:`BackgroundWorker`, and so are the options (default: None).
+    :param executor_func: as for :class:`BackgroundWorker`, and so are the options (default: None).
     :param interval: seconds from one start to the next.
     :param delay: seconds from the end of a run to the next start (default without ``interval``: 1).
         ``delay_after=`` is the same.
@@ -698,7 +698,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     :class:`BackgroundAsyncWorker`, and a plain function a :class:`BackgroundWorker`. Any thread may
     call this.
 
-    :param f: a function or coroutine function.
+    :param f: a function or coroutine function (default: None, returns a decorator).
     :param options: the options of these classes.
     :raises InvalidTypeError: (a TypeError) not a function, or an unknown option, or a value of a
         wrong type.

@@ -8,11 +8,27 @@ import pathlib
 import re
 import textwrap
 
+import pytest
+
 from tests.support import ROOT
 
 REFERENCE = pathlib.Path(ROOT) / "docs" / "reference"
 
 _ENTRY = re.compile(r"^\.\. auto(class|function):: ([\w.]+)(\(.*\))?\n((?:   .*\n)*)", re.MULTILINE)
+
+
+#: Names of arguments that are numbers of things, or of bytes.
+_SIZE = re.compile(r"(^|_)(size|limit|bytes|memory|workers|message|flight|clients|queued|abandoned"
+                   r"|waiting|results|buffersize|length|processes|maxtasksperchild)$")
+#: What such a number counts.
+_COUNTED = (r"\b(slots?|tasks?|threads?|process(es)?|calls?|items?|bytes|MiB|requests?|clients?"
+            r"|connections|results?|characters|coroutines?|text)\b")
+_DURATION = re.compile(r"(^|_)(timeout|delay|interval|ttl|age|aging|within|countdown|jitter_s)$")
+
+
+def is_duration(parameter):
+    return "Seconds" in str(parameter.annotation) or "timedelta" in str(parameter.annotation) or (
+        bool(_DURATION.search(parameter.name)) and "bool" not in str(parameter.annotation))
 
 
 def resolve(path):
@@ -77,6 +93,26 @@ def explained(doc):
     return {name for field in fields for name in field.split(", ")}
 
 
+def fields(doc):
+    """Return the text of each argument's field, by the name of the argument."""
+    found = {}
+    for names, text in re.findall(r"^:param ([^:]+): (.*\n(?:[ ]+.*\n|\n(?=[ ]))*)", doc + "\n",
+                                  re.MULTILINE):
+        found.update(dict.fromkeys(names.split(", "), " ".join(text.split())))
+    return found
+
+
+def documented_parameters():
+    """Yield the path, the parameter and its text for each argument that a page shows."""
+    for path, thing, bare in ENTRIES:
+        if bare:
+            continue
+        texts = fields(inspect.getdoc(thing) or "")
+        found = inspect.signature(thing).parameters
+        for name in parameters(thing):
+            yield f"{path}({name})", found[name], texts.get(name, "")
+
+
 def returns_value(function):
     annotation = str(inspect.signature(function).return_annotation)
     return annotation not in ("None", "", "NoReturn", str(inspect.Signature.empty))
@@ -113,6 +149,35 @@ def test_docstrings_explain_each_argument():
         if not bare and not known.issuperset(parameters(thing)):
             missing[path] = [name for name in parameters(thing) if name not in known]
     assert missing == {}
+
+
+def test_docstrings_name_the_default_of_each_argument_that_has_one():
+    assert [path for path, parameter, text in documented_parameters()
+            if parameter.default is not parameter.empty and "(default: " not in text] == []
+
+
+def test_docstrings_name_the_unit_of_each_duration_and_size():
+    durations, sizes = set(), set()
+    for path, parameter, text in documented_parameters():
+        if is_duration(parameter) and not re.search(r"seconds?\b|\d s\b", text):
+            durations.add(path)
+        elif _SIZE.search(parameter.name) and not re.search(_COUNTED, text):
+            sizes.add(path)
+    assert (durations, sizes) == (set(), set())
+
+
+def test_durations_and_sizes_are_found():
+    found = list(documented_parameters())
+    assert sum(is_duration(parameter) for _, parameter, _ in found) > 50
+    assert sum(bool(_SIZE.search(parameter.name)) for _, parameter, _ in found) > 20
+
+
+@pytest.mark.parametrize("text", [
+    ":param timeout: seconds to wait\n    (default: 5).\n:return: x", ":param a, timeout: seconds"])
+def test_a_field_is_read_to_its_end(text):
+    found = fields(text)["timeout"]
+    assert found.startswith("seconds") and ":return" not in found
+    assert "(default: 5)" in found or "\n" not in text
 
 
 def test_docstrings_name_the_result():
