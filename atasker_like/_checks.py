@@ -19,7 +19,7 @@ from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from types import CodeType
+    from types import CodeType, TracebackType
     from typing import Any, Callable, Iterable, TypeVar, Union
 
     C = TypeVar("C", bound=type)
@@ -285,22 +285,29 @@ def cut_frames(error: BaseException) -> None:
     If it is an error of this package, its last frame is then that of the application, from Python
     3.11 on; before, it is the caller's. All frames stay after ``set_debug()``, and if code of the
     application is among them. An error of the application loses the frame of the caller, from
-    Python 3.11 on. The caller uses a bare ``raise``, which adds no frame.
+    Python 3.11 on. The caller uses a bare ``raise``, which adds no frame. The cause of an error of
+    this package is treated alike.
     """
     traceback = error.__traceback__
     if traceback is None:
         return
     rest = traceback.tb_next
     if isinstance(error, SupervisorError) and not log.is_debug():
-        entry = rest
-        while entry is not None and entry.tb_frame.f_globals.get(
-                "__name__", "").partition(".")[0] in _INNER:
-            entry = entry.tb_next
-        if entry is None:
+        if _are_inner(rest):
             # On Python 3.10, a bare raise restores the traceback object that was caught.
             rest = traceback.tb_next = None
+        cause = error.__cause__
+        if cause is not None and _are_inner(cause.__traceback__):
+            BaseException.with_traceback(cause, None)
     # An error of the application may have a method or an attribute of this name.
     BaseException.with_traceback(error, rest)
+
+
+def _are_inner(entry: TracebackType | None) -> bool:
+    while entry is not None and entry.tb_frame.f_globals.get(
+            "__name__", "").partition(".")[0] in _INNER:
+        entry = entry.tb_next
+    return entry is None
 
 
 #: Packages with no code of the application.

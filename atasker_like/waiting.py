@@ -145,9 +145,13 @@ def _timeout_error(tasks: list[Task[Any]], timeout: Seconds | None,
                    total: int | None = None) -> WaitTimeoutError:
     late = [task for task in tasks if not task.done()]
     total = len(tasks) if total is None else total
-    return WaitTimeoutError(f"{len(late)} of {total} tasks unfinished after {in_seconds(timeout)} "
-                            "of waiting; they go on. The first: "
-                            + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
+    text = f"{len(late)} of {total} tasks unfinished after {in_seconds(timeout)} of waiting; "
+    if not late:                # they have ended meanwhile
+        return WaitTimeoutError(text + "they go on")
+    return WaitTimeoutError(
+        text + late[0]._spec.way_out(late[0]._status, "they go on: wait again, or cancel() them")
+        + ". The first: "
+        + ", ".join(f"{task.name} ({task.short_id}, {task.state})" for task in late[:3]))
 
 
 if TYPE_CHECKING:
@@ -204,18 +208,18 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "wait_completed")
+        if shown:
+            show_progress(progress, pending, deadline)
+        # From the last to the first: tasks end about in the order in which they came. When the last
+        # one has ended, nearly all others have ended too, and no waiter has to be added to them.
+        for task in reversed(pending):
+            status = task._status
+            if status != COMPLETED and status != CANCELED and not task._end(deadline):
+                raise _timeout_error(pending, timeout)
+        return arrange(_collect(pending, strict))
     except SupervisorError as error:
         cut_frames(error)
         raise
-    if shown:
-        show_progress(progress, pending, deadline)
-    # From the last to the first: tasks end about in the order in which they came. When the last one
-    # has ended, nearly all others have ended too, and no waiter has to be added to them.
-    for task in reversed(pending):
-        status = task._status
-        if status != COMPLETED and status != CANCELED and not task._end(deadline):
-            raise _timeout_error(pending, timeout)
-    return arrange(_collect(pending, strict))
 
 
 class _WaitSet:
@@ -524,7 +528,11 @@ class _Completed(Generic[T_co]):
     def __next__(self) -> T_co:
         if self._ended is None:
             self._ended = _as_completed(*self._begin())
-        return next(self._ended)
+        try:
+            return next(self._ended)
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def __aiter__(self) -> _Completed[T_co]:
         return self
@@ -532,7 +540,11 @@ class _Completed(Generic[T_co]):
     async def __anext__(self) -> T_co:
         if self._co_ended is None:
             self._co_ended = _co_as_completed(*self._begin())
-        return await self._co_ended.__anext__()
+        try:
+            return await self._co_ended.__anext__()
+        except SupervisorError as error:
+            cut_frames(error)
+            raise
 
     def close(self) -> None:
         """Forget the tasks that have not ended, as a generator's close() does."""
@@ -611,15 +623,15 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "co_wait_completed")
+        if shown:
+            await co_show_progress(progress, pending, deadline)
+        for task in reversed(pending):
+            if not task.done() and not await task._co_end(deadline):
+                raise _timeout_error(pending, timeout)
+        return arrange(_collect(pending, strict))
     except SupervisorError as error:
         cut_frames(error)
         raise
-    if shown:
-        await co_show_progress(progress, pending, deadline)
-    for task in reversed(pending):
-        if not task.done() and not await task._co_end(deadline):
-            raise _timeout_error(pending, timeout)
-    return arrange(_collect(pending, strict))
 
 
 if TYPE_CHECKING:
@@ -673,6 +685,9 @@ async def _co_as_completed(things: list[Any], deadline: float | None,
             if not await completed.wait(deadline):
                 raise awaited.timeout_error(timeout) from None
             yield completed.take()
+    except SupervisorError as error:
+        cut_frames(error)
+        raise
     finally:
         completed.close()
 

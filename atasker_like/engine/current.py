@@ -51,6 +51,9 @@ task_of_inner_loop: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar(
 def current_task() -> Task[Any] | Any | None:
     """Return the task that the calling code runs in, or None outside of a task.
 
+    :func:`check_cancelled` and :func:`report_progress` do not need the task, and do nothing outside
+    of one.
+
     The code may run in a thread, a coroutine or a pool process. In a pool process, the function
     returns an object with ``id``, ``name``, ``attempts``, ``remaining_retries``, ``is_last_retry``,
     ``retry()``, ``check_cancelled()`` and ``report_progress()``.

@@ -6,6 +6,7 @@ import sys
 from atexit import register
 from weakref import ref
 
+from .._checks import ends_traceback
 from .._generics import Generic, T_co
 from .._habits import Absent, dir_without_absent
 from .._ids import short_id
@@ -293,6 +294,7 @@ class TaskResult(Generic[T_co]):
         """True if the task succeeded."""
         return self.status == "succeeded"
 
+    @ends_traceback
     def unwrap(self) -> T_co:
         """Return the value. Raise the task's error if it failed, or TaskCancelledError.
 

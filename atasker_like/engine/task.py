@@ -459,6 +459,9 @@ class Task(Generic[T_co], Attempt, Handle):
         if type(outcome) is Failure:
             try:
                 outcome.reraise()
+            except BaseException as error:
+                cut_frames(error)
+                raise
             finally:
                 del self, outcome    # the error's traceback refers to this frame: leave no cycle
         value: T_co = outcome
@@ -491,8 +494,10 @@ class Task(Generic[T_co], Attempt, Handle):
         self._wait_for_end(timeout, cancelled_raises=False)
         return self._summary()
 
-    def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True) -> None:
-        deadline = deadline_of(timeout)
+    def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True,
+                      deadline: float | None = None) -> None:
+        if deadline is None:
+            deadline = deadline_of(timeout)
         if not self.done() and not self._end(deadline):
             raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after "
                                    f"{in_seconds(timeout)} of waiting; "
@@ -541,7 +546,11 @@ class Task(Generic[T_co], Attempt, Handle):
                         await_ends(wait)
                     if not self.done():
                         self._remove_waiter(waiter)
-        return self.value()
+        try:
+            return self.value()
+        except BaseException as error:
+            cut_frames(error)
+            raise
 
     async def _co_end(self, deadline: float | None) -> bool:
         # Wait in a coroutine until the task is final or the deadline passes. Return done().

@@ -5,7 +5,7 @@ from time import perf_counter
 
 from .._checks import ends_traceback
 from .._generics import T_co
-from ..engine.blocking import deadline_of, remaining
+from ..engine.blocking import deadline_of
 from ..pools.base import cancel_many
 from ..waiting import TaskViews, as_completed
 from .handles import SyncTaskHandle, TaskHandle
@@ -79,7 +79,7 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
         deadline = deadline_of(timeout)
         for handle in reversed(self.handles):
             if not handle.done():
-                handle.task._wait_for_end(remaining(deadline), cancelled_raises=False)
+                handle.task._wait_for_end(timeout, False, deadline)
         return self._summary()
 
     @ends_traceback

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
-from .._checks import ends_traceback
+from .._checks import cut_frames, ends_traceback
 from .._generics import T_co
 from .._habits import Handle, check_callback
 from ..engine.callbacks import add_callback, call_back
@@ -129,6 +129,7 @@ class _Handle(TaskView[T_co], Handle):
 
     # -- what came of it ---------------------------------------------------------------------------
 
+    @ends_traceback
     def result(self) -> TaskResult[T_co]:
         """Return the :class:`TaskResult` of the task, without waiting. The error is not raised.
 
@@ -139,6 +140,7 @@ class _Handle(TaskView[T_co], Handle):
             raise self._pending()
         return result_of(self.task)
 
+    @ends_traceback
     def exception(self) -> BaseException | None:
         """Return the error of the function, without waiting.
 
@@ -159,10 +161,14 @@ class _Handle(TaskView[T_co], Handle):
         :raises CancelledError: the task was cancelled. The class is that of
             :mod:`concurrent.futures`, or that of :mod:`asyncio` for a :class:`TaskHandle`.
         """
-        status = self.task._status
-        if status == COMPLETED:
-            return self.task.value()
-        raise self._without_result() if status == CANCELED else self._pending()
+        try:
+            status = self.task._status
+            if status == COMPLETED:
+                return self.task.value()
+            raise self._without_result() if status == CANCELED else self._pending()
+        except BaseException as error:
+            cut_frames(error)
+            raise
 
     def add_done_callback(self, function: Callable[[Any], Any]) -> None:
         """Have ``function(handle)`` called when the task has ended.

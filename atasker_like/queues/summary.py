@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from operator import attrgetter, countOf
 
+from .._checks import ends_traceback
 from ..engine.result import Failure
 from ..engine.task import CANCELED
 from ..errors import ExecutionError
@@ -117,6 +118,7 @@ class RunSummary:
             groups.setdefault(getattr(result, field), []).append(result)
         return {key: tuple(members) for key, members in groups.items()}
 
+    @ends_traceback
     def raise_for_errors(self, include_cancelled: bool = False) -> None:
         """Raise if a task failed.
 

@@ -291,9 +291,9 @@ class TaskSupervisor(NoExecutor):
     def mp_pool(self) -> Any:
         """What runs process tasks: the supervisor's own pool, or the executor in its position.
 
-        None before one was made. The own pool is used like a :class:`multiprocessing.Pool`: it has
-        ``apply``, ``map``, ``starmap``, ``imap``, their variants, ``close``, ``terminate`` and
-        ``join``.
+        None before one was made: :meth:`create_mp_pool` or the first process task makes the own
+        pool. It is used like a :class:`multiprocessing.Pool`: it has ``apply``, ``map``,
+        ``starmap``, ``imap``, their variants, ``close``, ``terminate`` and ``join``.
 
         Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a
         :class:`multiprocessing.Pool` to have it run the tasks. The supervisor still orders, delays,

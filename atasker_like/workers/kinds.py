@@ -12,7 +12,7 @@ from .. import _checks, _modes
 from .._atomics import RLock
 from .._checks import a_kind, ends_traceback, not_a_function
 from .._generics import P, T_co
-from .._inspect import attribute_of, has_method, is_coroutine_function
+from .._inspect import attribute_of, has_method, is_coroutine_function, name_of
 from .._log import log
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
@@ -719,6 +719,10 @@ def background_worker(f: Any = None, **options: Any) -> Any:
                                "class from BackgroundWorker, and define run() in it")
     if not callable(f) or issubclass(type(f), BackgroundWorker):
         raise not_a_function("background_worker", f)
+    if issubclass(type(f), type) and not _modes.legacy:
+        raise InvalidTypeError(f"background_worker takes a function, not the class {name_of(f)}: "
+                               "derive the class from BackgroundWorker, and define run() in it; or "
+                               "pass a method of an object")
 
     kind: type[BackgroundWorker]
     chosen = next((option for option in _CHOOSING if _is_given(options.get(option))), None)

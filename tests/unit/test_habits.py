@@ -210,6 +210,17 @@ def test_call_instead_of_a_function_is_refused_with_the_way_out(supervisor, subm
                                  "call, pass the function without calling it")
 
 
+def test_class_instead_of_the_function_of_a_worker_is_refused_with_both_ways_out():
+    class Poll:
+        pass
+
+    with pytest.raises(InvalidTypeError) as raised:
+        background_worker(Poll, interval=1)
+    assert str(raised.value) == (
+        "background_worker takes a function, not the class Poll: derive the class from "
+        "BackgroundWorker, and define run() in it; or pass a method of an object")
+
+
 def test_arguments_that_are_no_tuple_are_refused_with_the_tuple(supervisor):
     with pytest.raises(InvalidTypeError) as raised:
         asyncio.run(co_mp_apply(pow, 2, 3, supervisor=supervisor))

@@ -10,13 +10,14 @@ import pytest
 import atasker_like
 from atasker_like import (TT_MP, AsyncQueue, AsyncResult, BackgroundAsyncWorker,
                           BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
-                          BackgroundWorker, Checkpoint, ClosedError, FunctionCollection,
-                          InvalidArgumentError, InvalidTypeError, Lane, Locker, MemoryBackend,
-                          ProcessExecutor, ProcessQueue, SQLiteBackend, SyncResult, TaskCollection,
-                          TaskOptions, TaskSupervisor, ThreadExecutor, ThreadQueue,
-                          WaitTimeoutError, amap, as_completed, background_task, background_worker,
-                          co_as_completed, co_mp_apply, co_wait_completed, g, iter_completed, pmap,
-                          run, service, tmap, wait_completed)
+                          BackgroundWorker, Checkpoint, CheckpointError, ClosedError,
+                          FunctionCollection, InvalidArgumentError, InvalidTypeError, Lane, Locker,
+                          MemoryBackend, ProcessExecutor, ProcessQueue, SQLiteBackend,
+                          SupervisorError, SyncResult, TaskCollection, TaskOptions, TaskSupervisor,
+                          ThreadExecutor, ThreadQueue, WaitTimeoutError, amap, as_completed,
+                          background_task, background_worker, co_as_completed, co_mp_apply,
+                          co_wait_completed, g, iter_completed, pmap, run, service, tmap,
+                          wait_completed)
 
 
 def function(x=1, name=None):
@@ -369,6 +370,67 @@ def test_last_frame_of_other_errors_is_the_call(made):
     assert_last_frame_is_the_call([str(entry.path) for entry in raised.traceback])
     queue.shutdown()
     assert_last_frame_is_the_call(traceback_of(lambda: queue.submit(abs, -1), ClosedError))
+
+
+def failing(x=1):
+    raise LookupError(x)
+
+
+#: Calls that raise an error of this package about the outcome of a task.
+OUTCOMES = {
+    "Task.value of a cancelled task": lambda m: m.cancelled.value(),
+    "await of a cancelled task": lambda m: in_loop(lambda: m.cancelled),
+    "TaskResult.unwrap of a cancelled task": lambda m: m.cancelled.wait().unwrap(),
+    "SyncTaskHandle.value before the run": lambda m: m.handle.value(),
+    "SyncTaskHandle.result before the run": lambda m: m.handle.result(),
+    "SyncTaskHandle.exception before the run": lambda m: m.handle.exception(),
+    "SyncTaskGroup.wait with a timeout": lambda m: m.group.wait(0),
+    "wait_completed with a timeout": lambda m: wait_completed([m.waiting], 0),
+    "wait_completed, strict": lambda m: wait_completed([m.failed], strict=True),
+    "co_wait_completed with a timeout":
+        lambda m: in_loop(lambda: co_wait_completed([m.waiting], 0)),
+    "co_wait_completed, strict":
+        lambda m: in_loop(lambda: co_wait_completed([m.failed], strict=True)),
+    "as_completed": lambda m: list(as_completed([m.waiting], 0)),
+    "as_completed in a loop": lambda m: in_loop(lambda: first_of(as_completed([m.waiting], 0))),
+    "co_as_completed": lambda m: in_loop(lambda: first_of(co_as_completed([m.waiting], 0))),
+    "RunSummary.raise_for_errors": lambda m: m.summary.raise_for_errors(),
+}
+
+
+@pytest.fixture
+def ended(supervisor):
+    """Tasks that have failed, were cancelled, or wait."""
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.submit(failing)
+    failed = background_task(failing, supervisor=supervisor)()
+    failed.exception()
+    cancelled, waiting = (supervisor.put_task(function, delay=1000) for _ in range(2))
+    cancelled.cancel()
+    summary = queue.run()
+    unstarted = ThreadQueue(supervisor=supervisor)
+    yield SimpleNamespace(failed=failed, cancelled=cancelled, waiting=waiting, summary=summary,
+                          handle=unstarted.submit(function),
+                          group=unstarted.group(function, [1]))
+    unstarted.shutdown(force=True)
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_last_frame_of_an_error_about_an_outcome_is_the_call(ended, name):
+    frames = traceback_of(lambda: OUTCOMES[name](ended), SupervisorError)
+    assert_last_frame_is_the_call(frames)
+
+
+def test_error_of_the_application_is_raised_below_one_frame_of_the_package(ended):
+    frames = traceback_of(lambda: ended.failed.value(), LookupError)
+    assert frames[-1] == __file__ and frames[-3 - BELOW] == __file__
+
+
+def test_cause_without_code_of_the_application_is_shown_without_frames(tmp_path):
+    with pytest.raises(CheckpointError) as raised:
+        Checkpoint(tmp_path / "none" / "run.db")
+    cause = raised.value.__cause__
+    assert type(cause) is FileNotFoundError and cause.__traceback__ is None
 
 
 def test_refused_argument_after_set_debug_shows_all_frames():

@@ -158,7 +158,8 @@ def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common:
         stage = "result"
         return VALUE, _dumps_result(value, python is not None), seconds, records
     except BaseException as error:
-        return ERROR, _describe(error, stage, name, engine), perf_counter() - began, records
+        described = _describe(error, stage, name, task_id, engine)
+        return ERROR, described, perf_counter() - began, records
     finally:
         current_coroutine_task.reset(token)
         _current.records = None

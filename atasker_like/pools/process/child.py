@@ -32,6 +32,7 @@ from io import BytesIO
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from ..._ids import short_id
 from ..._inspect import (address_of, lookup, name_of, text_of, traceback_text, type_name_of,
                          why_not_rebuilt)
 from ..._retry import RemoteTaskView
@@ -378,7 +379,7 @@ class _Server:
         number, blob, payload = entry[:3]
         task_id, takes_id, attempt, name, retries = (
             (None, False, 1, None, 0) if len(entry) == 3 else entry[4:])
-        stage = "function"
+        stage, function = "function", None
         try:
             function = self._functions.get(blob)
             if function is None:
@@ -419,8 +420,8 @@ class _Server:
                 self._send_parts(number, VALUE, parts, seconds)
         except BaseException as error:
             try:
-                described = _describe(error, stage,
-                                      (name or name_of(function)) if stage == "result" else "")
+                described = _describe(error, stage, (name or name_of(function)) if function else "",
+                                      self._id_of(number, task_id))
             except MemoryError:
                 described = _describe_in_little_memory(error)
             self.send(number, ERROR, described, perf_counter() - begin)
@@ -430,7 +431,9 @@ class _Server:
     def current_id(self) -> str:
         """Return the id of the running task."""
         assert self._running is not None
-        number, task_id = self._running[:2]
+        return self._id_of(*self._running[:2])
+
+    def _id_of(self, number: int, task_id: str | None) -> str:
         return task_id if task_id is not None else f"{self._prefix}{number:012x}"
 
     def current(self) -> ChildTaskView | None:
@@ -486,10 +489,11 @@ class _Server:
                 written += os.write(self._result_fd, view[written:])
 
 
-def _describe(error: BaseException, stage: str, called: str = "", engine: str = "") -> bytes:
+def _describe(error: BaseException, stage: str, name: str = "", task_id: str = "",
+              engine: str = "") -> bytes:
     """Serialize an error so that the parent can always read it.
 
-    :param called: the name of the task whose result could not be sent.
+    :param name: the name of the task, if it is known.
     :param engine: the name of the executor whose process this is (default: a pool process).
     """
     if type(error) is RetryRequest:
@@ -504,17 +508,18 @@ def _describe(error: BaseException, stage: str, called: str = "", engine: str = 
     cause = ""
     where = f"a worker of the executor {engine}" if engine else "the pool process"
     way_out = _way_out_there(error, engine) if engine else _way_out(error)
+    task = f"task {name} ({short_id(task_id)})" if name else f"task {short_id(task_id)}"
     if isinstance(error, TaskPicklingError) and stage in ("arguments", "result"):
-        cause = (f"task {called} ran, but its result cannot be sent: {error}" if called
-                 else f"the arguments of the task cannot be sent to the pool process: {error}")
+        cause = (f"{task} ran, but its result cannot be sent: {error}" if stage == "result"
+                 else f"the arguments of {task} cannot be sent to the pool process: {error}")
     elif stage == "result":
-        cause = (f"task {called} ran, but its result cannot be pickled: {_text(error)}; return "
+        cause = (f"{task} ran, but its result cannot be pickled: {_text(error)}; return "
                  "plain data, such as a list of what a generator yields or a file contains")
     elif stage == "arguments":
-        cause = (f"the arguments of the task could not be rebuilt in {where}: "
+        cause = (f"the arguments of {task} could not be rebuilt in {where}: "
                  f"{_text(error)}{way_out}")
     elif stage == "function":
-        cause = (f"the function of the task could not be found in {where}: "
+        cause = (f"the function of {task} could not be found in {where}: "
                  f"{_text(error)}{way_out}")
     pickled, reason = None, ""
     try:

@@ -63,6 +63,7 @@ def test_result_that_cannot_be_pickled_names_the_task_and_the_way_out(supervisor
     with pytest.raises(TaskPicklingError) as raised:
         task.value()
     message = str(raised.value)
-    assert message.startswith("task items ran, but its result cannot be pickled: cannot pickle ")
+    assert message.startswith(f"task items ({task.short_id}) ran, but its result cannot be "
+                              "pickled: cannot pickle ")
     assert message.endswith("; return plain data, such as a list of what a generator yields or a "
                             "file contains")
