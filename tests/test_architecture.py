@@ -181,6 +181,7 @@ LAYERS = [
         "workers.session",
         "workers.base",
         "workers.kinds",
+        "workers.decorator",
         "workers",
     ],
     [
