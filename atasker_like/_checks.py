@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound=type)
     F = TypeVar("F", bound=Callable[..., Any])
+    T = TypeVar("T")
 
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["a_kind", "count", "cut_frames", "ends_traceback", "ends_tracebacks",
-           "hashable", "in_seconds", "integer", "keywords_of", "nearest", "not_a_function",
-           "number", "one_of", "positional", "rate", "runs_when_called", "seconds",
-           "seconds_or_none", "wait_seconds"]
+__all__ = ["a_kind", "callable_or_none", "count", "cut_frames", "ends_traceback",
+           "ends_tracebacks", "hashable", "in_seconds", "instance", "integer", "keywords_of",
+           "mapping", "nearest", "not_a_function", "number", "one_of", "positional", "rate",
+           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -53,6 +54,31 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if checked < least:
         raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {checked}")
     return checked
+
+
+def instance(name: str, value: Any, kind: type[T], what: str) -> T:
+    """Check that a value is of a class, and return it.
+
+    :param what: the class in words, such as "a Backend".
+    """
+    if not isinstance(value, kind):
+        raise InvalidTypeError(f"{name} takes {what}, not {type(value).__name__}")
+    return value
+
+
+def callable_or_none(name: str, value: Any) -> Any:
+    """Check a function that may be left out, and return it."""
+    if value is not None and not callable(value):
+        raise InvalidTypeError(f"{name} takes a callable, not {type(value).__name__}")
+    return value
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """Check keyword arguments, and return them as a dict. None is an empty one."""
+    try:
+        return dict(value or {})
+    except (TypeError, ValueError):
+        raise InvalidTypeError(f"{name} takes a mapping, not {type(value).__name__}") from None
 
 
 def hashable(name: str, value: Any) -> Any:

@@ -14,12 +14,13 @@ from types import CodeType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Callable, Iterable, Mapping
 
 __all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "attribute_of",
-           "copy_metadata", "described", "generator_kind", "has_method", "is_coroutine_function",
-           "lookup", "name_of", "names_keyword", "open_parameters", "shown", "signature_error",
-           "text_of", "traceback_text", "type_name_of", "wants_task_id", "why_not_rebuilt"]
+           "call_on_error", "copy_metadata", "described", "generator_kind", "has_method",
+           "is_coroutine_function", "lookup", "name_of", "names_keyword", "open_parameters",
+           "shown", "signature_error", "text_of", "traceback_text", "type_name_of",
+           "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -326,6 +327,16 @@ def wants_task_id(function: Any, named_only: bool = False) -> bool:
 def names_keyword(function: Any, name: str) -> bool:
     """Return True if a keyword fills a parameter of a function; ``**kwargs`` does not count."""
     return _wants(function, name, True)
+
+
+def call_on_error(on_error: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
+    """Call ``on_error`` for the exception that is being handled.
+
+    It gets the exception as ``e``, if it names that and the keywords do not have it.
+    """
+    if "e" not in keywords and names_keyword(on_error, "e"):
+        keywords = dict(keywords, e=sys.exc_info()[1])
+    on_error(**keywords)
 
 
 def _wants(function: Any, name: str, named_only: bool) -> bool:

@@ -1,20 +1,18 @@
 """Collections: functions that run together, in order of priority."""
 from __future__ import annotations
 
-import sys
 from math import ceil
 from sys import float_info
 from threading import Event, Lock
 
-from ._checks import ends_tracebacks, number
-from ._inspect import attribute_of, is_coroutine_function, names_keyword, traceback_text
+from ._checks import callable_or_none, ends_tracebacks, mapping, number
+from ._inspect import attribute_of, call_on_error, is_coroutine_function, traceback_text
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions, check_unknown
 from .pools.base import cancel_many
-from .supervisor.supervisor import TaskSupervisor
-from .tasks import task_supervisor
+from .tasks import supervisor_or_default
 from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Mapping, Optional, Tuple, TypeVar, Union, overload
 
     from .engine.task import Task
+    from .supervisor.supervisor import TaskSupervisor
 
     F = TypeVar("F", bound=Callable[[], Any])
     Function = Callable[[], Any]
@@ -70,14 +69,8 @@ class FunctionCollection:
         if options:
             check_unknown(type(self), options,
                           ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
-        if on_error is not None and not callable(on_error):
-            raise InvalidTypeError(f"on_error takes a callable, not {type(on_error).__name__}")
-        try:
-            self.on_error_kwargs: dict[str, Any] = dict(on_error_kwargs or {})
-        except (TypeError, ValueError):
-            raise InvalidTypeError("on_error_kwargs takes a mapping, not "
-                                   f"{type(on_error_kwargs).__name__}") from None
-        self.on_error = on_error
+        self.on_error: Callable[..., Any] | None = callable_or_none("on_error", on_error)
+        self.on_error_kwargs: dict[str, Any] = mapping("on_error_kwargs", on_error_kwargs)
         self.include_exceptions: bool = bool(include_exceptions)
         self.default_priority: Number = TASK_NORMAL
         self._lock = Lock()     # guards _entries, which is replaced and never changed
@@ -183,11 +176,8 @@ class FunctionCollection:
         """
         if self.on_error is None:
             raise
-        keywords = dict(self.on_error_kwargs)
-        if "e" not in keywords and names_keyword(self.on_error, "e"):
-            keywords["e"] = sys.exc_info()[1]
         try:
-            self.on_error(**keywords)
+            call_on_error(self.on_error, self.on_error_kwargs)
         except Exception:
             log.exception("on_error of a collection raised")
 
@@ -244,10 +234,7 @@ class TaskCollection(FunctionCollection):
                  on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False,
                  **options: Any) -> None:
         super().__init__(on_error, on_error_kwargs, include_exceptions, **options)
-        if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
-                                   f"{type(supervisor).__name__}")
-        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
+        self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.poll_delay = poll_delay
 
     def execute(self) -> tuple[dict[str, Any], bool]:

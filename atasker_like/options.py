@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     Errors = Union[Type[BaseException], str, Collection[Union[Type[BaseException], str]]]
     OnFull = Literal["block", "raise", "drop"]
 
-    class Options(TypedDict, total=False):
-        """The keyword arguments of :class:`TaskOptions`."""
+    class RunOptions(TypedDict, total=False):
+        """The keyword arguments of :class:`TaskOptions` that a handler of a service takes, too."""
 
         priority: int | None
-        delay: Seconds | None
-        run_at: float | None
         timeout: Seconds | None
         retries: int
         retry_delay: Seconds
@@ -41,11 +39,17 @@ if TYPE_CHECKING:
         retry_on: Errors
         ignore_on: Errors
         name: str | None
+        metadata: Any
+        ignore_result: bool
+
+    class Options(RunOptions, total=False):
+        """The keyword arguments of :class:`TaskOptions`."""
+
+        delay: Seconds | None
+        run_at: float | None
         group_id: Any
         must_complete: bool
         detached: bool
-        ignore_result: bool
-        metadata: Any
 
     class LaneSettings(TypedDict, total=False):
         """The settings of a :class:`Lane`."""

@@ -7,8 +7,8 @@ from itertools import chain, islice
 from operator import length_hint
 
 from . import _modes
-from ._checks import (a_kind, count, cut_frames, ends_traceback, keywords_of, not_a_function,
-                      positional)
+from ._checks import (a_kind, count, cut_frames, ends_traceback, instance, keywords_of,
+                      not_a_function, positional)
 from ._generics import Generic, P, T_co
 from ._inspect import has_method
 from ._log import log
@@ -118,6 +118,14 @@ __all__ = ["BoundTask", "background_task", "co_mp_apply", "current_task", "task_
 #: The supervisor of this process.
 task_supervisor: TaskSupervisor = TaskSupervisor("default")
 
+
+def supervisor_or_default(supervisor: TaskSupervisor | None) -> TaskSupervisor:
+    """Check the supervisor of an argument, and return it; None is ``task_supervisor``."""
+    if supervisor is None:
+        return task_supervisor
+    return instance("supervisor", supervisor, TaskSupervisor, "a TaskSupervisor")
+
+
 #: Calls that ``map`` submits at a time.
 _BATCH = 512
 
@@ -149,9 +157,7 @@ class BoundTask(Generic[P, T_co], Decorated):
     def __init__(self, function: Callable[P, T_co], options: TaskOptions, tt: TaskType | None,
                  callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
                  lane: Any = None) -> None:
-        if not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
-                                   f"{type(supervisor).__name__}")
+        supervisor = instance("supervisor", supervisor, TaskSupervisor, "a TaskSupervisor")
         super().__init__(function)
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop,
                                                     lane=lane, named_id=_modes.legacy)
@@ -503,14 +509,12 @@ def background_task(f: Any = None, **options: Any) -> Any:
         return staticmethod(background_task(f.__func__, **options))
     routing = {name: options.pop(name, None) for name in _ROUTING} if options else {}
     _check_names(options)
-    supervisor = routing.get("supervisor")
-    if supervisor is None:
-        supervisor = task_supervisor
     f = undecorated(f)
     if not callable(f):
         raise not_a_function("background_task", f)
     return BoundTask(f, TaskOptions(**options), routing.get("tt"), routing.get("callback"),
-                     routing.get("loop"), supervisor, routing.get("lane"))
+                     routing.get("loop"), supervisor_or_default(routing.get("supervisor")),
+                     routing.get("lane"))
 
 
 def _check_names(options: Iterable[str]) -> None:

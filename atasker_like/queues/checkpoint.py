@@ -15,7 +15,7 @@ from hashlib import blake2b
 from io import BytesIO
 
 from .._atomics import RLock
-from .._checks import a_kind, ends_tracebacks
+from .._checks import a_kind, callable_or_none, ends_tracebacks
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
@@ -341,8 +341,7 @@ def records_of(checkpoint: Checkpoint | None, function: Any, key: Any,
     if not isinstance(checkpoint, Checkpoint):
         raise InvalidTypeError(f"checkpoint takes a Checkpoint, not {a_kind(checkpoint)}; open the "
                                "file with Checkpoint(path)")
-    if key is not None and not callable(key):
-        raise InvalidTypeError(f"key takes a callable, not {type(key).__name__}")
+    callable_or_none("key", key)
     return checkpoint.page(function) if namespace is None else checkpoint.page(function, namespace)
 
 

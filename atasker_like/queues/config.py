@@ -2,12 +2,10 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import count, ends_traceback, one_of, seconds_or_none
+from .._checks import callable_or_none, count, ends_traceback, one_of, seconds_or_none
 from ..constants import TASK_NORMAL
-from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
-from ..supervisor.supervisor import TaskSupervisor
-from ..tasks import task_supervisor
+from ..tasks import supervisor_or_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
     from ..engine.result import TaskResult
+    from ..supervisor.supervisor import TaskSupervisor
     from .signatures import FailPolicy, Mode, OnTimeout
 
 __all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig"]
@@ -52,21 +51,15 @@ class QueueConfig:
         self.on_timeout: str = one_of("on_timeout", on_timeout, ON_TIMEOUT)
         self.rate: float | None = None if rate is None else _checks.rate("rate", rate)
         self.burst: int = count("burst", burst)
-        for name, function in (("initializer", initializer), ("on_start", on_start),
-                               ("on_complete", on_complete),
-                               ("on_retry", on_retry)):
-            if function is not None and not callable(function):
-                raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
-        if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
-                                   f"{type(supervisor).__name__}")
-        self.initializer = initializer
+        self.initializer: Callable[..., Any] | None = callable_or_none("initializer", initializer)
         self.initargs: tuple[Any, ...] = tuple(initargs)
-        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
+        self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.pool_priority: int | None = TaskOptions(priority=pool_priority).priority
-        self.on_start = on_start
-        self.on_complete = on_complete
-        self.on_retry = on_retry
+        self.on_start: Callable[[Any], Any] | None = callable_or_none("on_start", on_start)
+        self.on_complete: Callable[[TaskResult], Any] | None = callable_or_none(
+            "on_complete", on_complete)
+        self.on_retry: Callable[[Any, BaseException], Any] | None = callable_or_none(
+            "on_retry", on_retry)
         self._setup()
 
     def _label(self) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from time import time
 
-from .._checks import ends_traceback, seconds_or_none
+from .._checks import ends_traceback, instance, seconds_or_none
 from .._ids import short_id
 from .._inspect import described
 from ..engine.registry import prefix_of
-from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
-                      ResultBackendError, TaskNotFoundError)
+from ..errors import (BackendNotConfiguredError, InvalidArgumentError, ResultBackendError,
+                      TaskNotFoundError)
 from .serializer import Serializer
 from .stored import StoredResult, TaskState
 from .writer import ADDRESS_PREFIX, ResultWriter, is_id
@@ -81,11 +81,9 @@ class Backend:
     @ends_traceback
     def __init__(self, ttl: Seconds | None = None, serializer: str = "json",
                  arguments: bool = False) -> None:
-        if not isinstance(arguments, bool):
-            raise InvalidTypeError(f"arguments takes True or False, not {type(arguments).__name__}")
         self.ttl: float | None = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
-        self.arguments = arguments
+        self.arguments: bool = instance("arguments", arguments, bool, "True or False")
         self.codec: Serializer = Serializer(serializer)
         #: The address at which this process takes requests about its tasks, see :meth:`serve`; None
         #: if it takes none.
@@ -259,10 +257,7 @@ class Backend:
         :raises ResultBackendError: (an OSError) the store cannot be written.
         :raises InvalidTypeError: (a TypeError) the result is not a :class:`StoredResult`.
         """
-        if not isinstance(result, StoredResult):
-            raise InvalidTypeError("store_result takes a StoredResult, "
-                                   f"not {type(result).__name__}")
-        text = self.codec.encode(result)
+        text = self.codec.encode(instance("store_result", result, StoredResult, "a StoredResult"))
         await in_thread(self._guarded, "write", self.write, [(task_id, text)])
 
     async def get_result(self, task_id: str) -> StoredResult | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from .._checks import ends_traceback, in_seconds, seconds
+from .._checks import ends_traceback, in_seconds, instance, seconds
 from .._generics import Generic, T_co
 from .._ids import short_id
 from .._log import log
@@ -47,8 +47,8 @@ class _Result(Generic[T_co]):
             hint = "; pass task.id" if isinstance(task_id, Task) else ""
             raise InvalidTypeError(f"{type(self).__name__} takes the id of a task, "
                                    f"not {type(task_id).__name__}{hint}")
-        if backend is not None and not isinstance(backend, Backend):
-            raise InvalidTypeError(f"backend takes a Backend, not {type(backend).__name__}")
+        if backend is not None:
+            instance("backend", backend, Backend, "a Backend")
         self.task_id = task_id
         self._backend = backend
         self._warned = False

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import asyncio
 
+from .._checks import instance
 from .._generics import Generic
-from ..errors import InvalidTypeError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
+from ..errors import ServiceConnectionError, TaskExecutionError, TaskRefusedError
 from .framing import LineProtocol
 from .task import TaskResult
 from .wire import decode, result_of
@@ -53,11 +54,8 @@ class TaskFuture(_Future[T]):
     _check = True
 
     def __init__(self, task_id: str, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        if not isinstance(task_id, str):
-            raise InvalidTypeError("TaskFuture takes the id of a task, "
-                                   f"not {type(task_id).__name__}")
+        self.task_id: str = instance("TaskFuture", task_id, str, "the id of a task")
         super().__init__(loop=loop)
-        self.task_id = task_id
 
 
 def _resolve(future: TaskFuture[TaskResult], result: TaskResult) -> None:

@@ -21,8 +21,7 @@ from ..engine.current import current_task
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option
-from ..supervisor.supervisor import TaskSupervisor
-from ..tasks import task_supervisor
+from ..tasks import supervisor_or_default
 from .codecs.schema import codec_for
 from .handlers import OPTIONS, Handler
 from .task import Task as TypedTask
@@ -32,34 +31,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
-    from typing_extensions import TypedDict, Unpack
+    from typing_extensions import Unpack
 
-    from .._checks import Seconds
     from ..constants import TaskType
     from ..engine.lanes import Lane
-    from ..options import Backoff, Errors
+    from ..options import RunOptions
+    from ..supervisor.supervisor import TaskSupervisor
     from .addresses import AddressLike
     from .connection import PendingRequest
     from .server import Server, ServerOptions
 
     R = TypeVar("R")
     T = TypeVar("T", bound=TypedTask)
-
-    class HandlerOptions(TypedDict, total=False):
-        """The keyword arguments of :meth:`Service.handler`."""
-
-        priority: int | None
-        timeout: Seconds | None
-        retries: int
-        retry_delay: Seconds
-        backoff: Backoff
-        max_retry_delay: Seconds | None
-        jitter: float
-        retry_on: Errors
-        ignore_on: Errors
-        name: str | None
-        metadata: Any
-        ignore_result: bool
 
 __all__ = ["Service"]
 
@@ -95,10 +78,7 @@ class Service:
         if not name:
             raise InvalidArgumentError("the name of a service is not empty")
         self.name = name
-        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
-        if not isinstance(self.supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, "
-                                   f"not {type(supervisor).__name__}")
+        self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.max_waiting: int = _checks.count("max_waiting", max_waiting)
         self._handlers: dict[str, Handler] = {}
         self._lock = Lock()         # guards the fields below; no other code runs with it held
@@ -122,7 +102,7 @@ class Service:
         return self._alive
 
     def handler(self, task_class: type[T], tt: TaskType | None = None,
-                **options: Unpack[HandlerOptions],
+                **options: Unpack[RunOptions],
                 ) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
         """Decorate the function that handles the tasks of a class.
 

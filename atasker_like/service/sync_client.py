@@ -12,10 +12,9 @@ from concurrent.futures import CancelledError
 from .._checks import ends_tracebacks, in_seconds
 from .._generics import Generic, T_co
 from ..engine.blocking import block, deadline_of, remaining
-from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..errors import SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..supervisor.schedulers import ManagedWorker
-from ..supervisor.supervisor import TaskSupervisor
-from ..tasks import task_supervisor
+from ..tasks import supervisor_or_default
 from .client import Client, request_of
 from .client_connection import TaskFuture
 from .framing import keep_inherited
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Literal
 
     from .._checks import Seconds
+    from ..supervisor.supervisor import TaskSupervisor
     from .addresses import AddressLike
     from .service import Service
     from .task import AnyResult, TaskResultOk
@@ -215,10 +215,7 @@ class SyncClient:
     def __init__(self, place: Service | AddressLike, token: str | None = None,
                  max_message: int = MAX_MESSAGE, supervisor: TaskSupervisor | None = None) -> None:
         self._client = Client(place, token, max_message)
-        self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
-        if not isinstance(self._supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, "
-                                   f"not {type(supervisor).__name__}")
+        self._supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self._hook = _SupervisorHook(self._client, self._supervisor)
         weakref.finalize(self, self._hook.client_collected).atexit = False
 

@@ -205,6 +205,11 @@ class TaskResult:
         id: str
         status: str
 
+    def __post_init__(self) -> None:
+        if self.status != type(self).status:
+            raise InvalidArgumentError(f"the status of a {type(self).__name__} is "
+                                       f"{type(self).status!r}, not {self.status!r}")
+
     @property
     def ok(self) -> bool:
         """True if the task succeeded."""
@@ -232,11 +237,6 @@ class TaskResultOk(TaskResult):
     else:
         status: str = "ok"
 
-    def __post_init__(self) -> None:
-        if self.status != "ok":
-            raise InvalidArgumentError("the status of a TaskResultOk is 'ok', "
-                                       f"not {self.status!r}")
-
     def unwrap(self) -> Any:
         """Return the value that the handler returned."""
         return self.result
@@ -260,11 +260,6 @@ class TaskResultError(TaskResult):
         status: Literal["error"] = "error"
     else:
         status: str = "error"
-
-    def __post_init__(self) -> None:
-        if self.status != "error":
-            raise InvalidArgumentError("the status of a TaskResultError is 'error', "
-                                       f"not {self.status!r}")
 
     def unwrap(self) -> NoReturn:
         """Return nothing: raise the error.

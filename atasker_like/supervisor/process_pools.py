@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .. import _checks, _modes
-from .._checks import a_kind, seconds_or_none
+from .._checks import a_kind, callable_or_none, seconds_or_none
 from .._inspect import has_method
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .interpreter_exit import arm, follow_threads
@@ -160,7 +160,7 @@ class ProcessPools:
                     serializer: Any) -> None:
         if self.external is not None:
             self.use(None)
-        _check_callable("initializer", initializer)
+        callable_or_none("initializer", initializer)
         if maxtasksperchild is not None:
             maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
@@ -228,7 +228,7 @@ def _configure(pool: ProcessPool, start_method: str | None = None, initializer: 
                maxtasksperchild: int | None = None, max_age: Any = None,
                max_memory: int | None = None, serializer: Any = None) -> None:
     """Set the options of processes; None keeps a value."""
-    _check_callable("initializer", initializer)
+    callable_or_none("initializer", initializer)
     if serializer is not None:
         from ..pools.process.serializer import Serializer
 
@@ -269,8 +269,3 @@ def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> Non
             raise InvalidArgumentError(f"{name} cannot be set: {pool.adapter.name} is in the "
                                        "position of the process pool, and starts its processes "
                                        "itself; set it there")
-
-
-def _check_callable(name: str, function: Any) -> None:
-    if function is not None and not callable(function):
-        raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")

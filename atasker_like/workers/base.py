@@ -14,11 +14,12 @@ from types import FunctionType
 
 from .. import _modes
 from .._atomics import RLock, Token
-from .._checks import count, ends_traceback, not_a_function, runs_when_called, seconds
+from .._checks import (callable_or_none, count, ends_traceback, mapping, not_a_function,
+                       runs_when_called, seconds)
 from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
-from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
-                        names_keyword, signature_error)
+from .._inspect import (accepted_keywords, attribute_of, call_on_error, is_coroutine_function,
+                        name_of, names_keyword, signature_error)
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
@@ -27,8 +28,7 @@ from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions, check_unknown
 from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
-from ..supervisor.supervisor import TaskSupervisor
-from ..tasks import task_supervisor
+from ..tasks import supervisor_or_default
 from .runners import RESTARTS, Call
 from .session import Session
 from .triggers import ContinuousTrigger, Trigger
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from .._checks import Seconds
+    from ..supervisor.supervisor import TaskSupervisor
 
 __all__ = ["BackgroundWorker", "WorkerSetting"]
 
@@ -172,22 +173,12 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.priority: int = TASK_NORMAL
         self._worker_set_priority(get("priority"))
         self.o: Any | None = get("o")
-        self.on_error: Callable[..., Any] | None = get("on_error")
-        if self.on_error is not None and not callable(self.on_error):
-            raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
+        self.on_error: Callable[..., Any] | None = callable_or_none("on_error", get("on_error"))
         if is_coroutine_function(self.on_error):
             raise InvalidTypeError("on_error takes a plain function: it is called while the error "
                                    "is being handled; have it submit a background_task instead")
-        try:
-            self.on_error_kwargs: dict[str, Any] = dict(get("on_error_kwargs") or {})
-        except (TypeError, ValueError):
-            raise InvalidTypeError("on_error_kwargs takes a mapping, not "
-                                   f"{type(get('on_error_kwargs')).__name__}") from None
-        supervisor = get("supervisor")
-        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
-        if not isinstance(self.supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
-                                   f"{type(supervisor).__name__}")
+        self.on_error_kwargs: dict[str, Any] = mapping("on_error_kwargs", get("on_error_kwargs"))
+        self.supervisor: TaskSupervisor = supervisor_or_default(get("supervisor"))
         self.poll_delay: Any = get("poll_delay", self.supervisor.poll_delay)
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
@@ -251,14 +242,11 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
         A subclass may override this. If it raises, that is logged.
         """
-        error = sys.exc_info()[1]
         if self.on_error is None:
-            log.exception("worker %s: its function raised %s", self.name, type(error).__name__)
-            return
-        keywords = dict(self.on_error_kwargs or {})
-        if "e" not in keywords and names_keyword(self.on_error, "e"):
-            keywords["e"] = error
-        self.on_error(**keywords)
+            log.exception("worker %s: its function raised %s", self.name,
+                          type(sys.exc_info()[1]).__name__)
+        else:
+            call_on_error(self.on_error, self.on_error_kwargs or {})
 
     def before_start(self) -> None:
         """Called by :meth:`start`. The worker is active if this returns, and not if it raises."""
