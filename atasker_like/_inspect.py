@@ -14,12 +14,13 @@ from types import CodeType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inspect import Signature
     from typing import Any, Callable, Iterable, Mapping
 
 __all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "attribute_of",
            "call_on_error", "copy_metadata", "described", "generator_kind", "has_method",
            "is_coroutine_function", "lookup", "name_of", "names_keyword", "open_parameters",
-           "shown", "signature_error", "text_of", "traceback_text", "type_name_of",
+           "shown", "signature_error", "signature_of", "text_of", "traceback_text", "type_name_of",
            "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -228,7 +229,17 @@ def why_not_rebuilt(raised: BaseException) -> str:
 # -- the arguments of a function ---------------------------------------------------------------
 
 
-def accepted_keywords(function: Callable[..., Any], names: Iterable[str],
+def signature_of(function: Callable[..., Any]) -> Signature | None:
+    """Return the signature of a function, or None if it has none, or a proxy raises."""
+    import inspect
+
+    try:
+        return inspect.signature(function)
+    except Exception:
+        return None
+
+
+def accepted_keywords(signature: Signature | None, names: Iterable[str],
                       positional: int = 0) -> tuple[str, ...]:
     """Return the names that a function accepts as keywords, by name or by ``**kwargs``.
 
@@ -236,17 +247,13 @@ def accepted_keywords(function: Callable[..., Any], names: Iterable[str],
 
     :param positional: the number of positional arguments that are given beside them.
     """
-    import inspect
-
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except Exception:
+    if signature is None:
         return ()
     filled = 0
     keywords = set()
     anything = False
     occupied = set()
-    for parameter in parameters:
+    for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             anything = True
         elif parameter.kind is parameter.KEYWORD_ONLY:
@@ -269,17 +276,15 @@ def open_parameters(function: Any, positional: int) -> frozenset[str]:
 
     :param positional: the number of positional arguments that are given beside them.
     """
-    import inspect
-
     filled: set[str] = set()
     while issubclass(type(function), partial):
         filled.update(function.keywords)
         positional += len(function.args)
         function = function.func
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except Exception:           # it has none, or a proxy raises
+    signature = signature_of(function)
+    if signature is None:
         return frozenset()
+    parameters = signature.parameters.values()
     ordered = [parameter for parameter in parameters
                if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
     named = [parameter.name for parameter in ordered[positional:]
@@ -291,20 +296,16 @@ def open_parameters(function: Any, positional: int) -> frozenset[str]:
 
 def accepts_keyword(function: Callable[..., Any], name: str) -> bool:
     """Return True if a function accepts a keyword."""
-    return bool(accepted_keywords(function, (name,)))
+    return bool(accepted_keywords(signature_of(function), (name,)))
 
 
-def signature_error(function: Callable[..., Any], args: tuple[Any, ...],
+def signature_error(signature: Signature | None, args: tuple[Any, ...],
                     kwargs: dict[str, Any]) -> str | None:
     """Return why a function cannot be called with these arguments.
 
     Return None if it can, or if it has no signature.
     """
-    import inspect
-
-    try:
-        signature = inspect.signature(function)
-    except Exception:
+    if signature is None:
         return None
     try:
         signature.bind(*args, **kwargs)

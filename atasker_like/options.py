@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from functools import partial
 
 from ._checks import (count, ends_tracebacks, hashable, integer, nearest, number, one_of, rate,
                       seconds, seconds_or_none)
@@ -16,7 +17,7 @@ from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Collection, Iterable, Type, Union
+    from typing import Any, Callable, Collection, Iterable, Type, Union
 
     from typing_extensions import Literal, TypedDict, Unpack
 
@@ -227,42 +228,17 @@ class TaskOptions:
         metadata: Any
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        for name in options:
+        keep = object.__setattr__
+        for name, default in _DEFAULTS.items():
+            keep(self, name, default)
+        for name, value in options.items():
             if name not in _DEFAULTS:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
-        for name, default in _DEFAULTS.items():
-            object.__setattr__(self, name, options.get(name, default))
-        self._check()
-
-    def _check(self) -> None:
-        keep = object.__setattr__
-        if self.priority is not None:
-            keep(self, "priority", integer("priority", self.priority))
-        if self.delay is not None:
-            keep(self, "delay", seconds("delay", self.delay))
-            if self.run_at is not None:
-                raise InvalidArgumentError("delay and run_at exclude each other; give one of them")
-        if self.run_at is not None:
-            keep(self, "run_at", number("run_at", self.run_at))
-        keep(self, "timeout", seconds_or_none("timeout", self.timeout, above=True))
-        keep(self, "retries", count("retries", self.retries, 0))
-        keep(self, "retry_delay", seconds("retry_delay", self.retry_delay))
-        if isinstance(self.backoff, str):
-            if self.backoff not in _BACKOFFS:
-                raise InvalidArgumentError(
-                    f"backoff takes one of {', '.join(map(repr, _BACKOFFS))} or a number above 0, "
-                    f"not {self.backoff!r}")
-        else:
-            keep(self, "backoff", number("backoff", self.backoff, above=True))
-        keep(self, "max_retry_delay", seconds_or_none("max_retry_delay", self.max_retry_delay))
-        keep(self, "jitter", number("jitter", self.jitter))
-        if self.jitter > 1:
-            raise InvalidArgumentError(f"jitter takes a share between 0 and 1, not {self.jitter!r}")
-        keep(self, "retry_on", _errors("retry_on", self.retry_on))
-        keep(self, "ignore_on", _errors("ignore_on", self.ignore_on))
-        if self.name is not None and not isinstance(self.name, str):
-            raise InvalidTypeError(f"name takes a string, not {type(self.name).__name__}")
-        hashable("group_id", self.group_id)
+            if value is not _DEFAULTS[name]:
+                check = _CHECKS.get(name)
+                keep(self, name, value if check is None else check(name, value))
+        if self.delay is not None and self.run_at is not None:
+            raise InvalidArgumentError("delay and run_at exclude each other; give one of them")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed "
@@ -324,6 +300,46 @@ class TaskOptions:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self.as_dict(),))
+
+
+def _backoff(name: str, value: Any) -> float | str:
+    if not isinstance(value, str):
+        return number(name, value, above=True)
+    if value not in _BACKOFFS:
+        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, _BACKOFFS))} or a "
+                                   f"number above 0, not {value!r}")
+    return value
+
+
+def _jitter(name: str, value: Any) -> float:
+    checked = number(name, value)
+    if checked > 1:
+        raise InvalidArgumentError(f"{name} takes a share between 0 and 1, not {checked!r}")
+    return checked
+
+
+def _name(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{name} takes a string, not {type(value).__name__}")
+    return value
+
+
+#: The check of each option that does not take everything, for values other than the default.
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "priority": integer,
+    "delay": seconds,
+    "run_at": number,
+    "timeout": partial(seconds_or_none, above=True),
+    "retries": partial(count, least=0),
+    "retry_delay": seconds,
+    "backoff": _backoff,
+    "max_retry_delay": seconds_or_none,
+    "jitter": _jitter,
+    "retry_on": _errors,
+    "ignore_on": _errors,
+    "name": _name,
+    "group_id": hashable,
+}
 
 
 def _rebuild(options: dict[str, Any]) -> TaskOptions:

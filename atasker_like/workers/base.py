@@ -19,7 +19,7 @@ from .._checks import (callable_or_none, count, ends_traceback, mapping, not_a_f
 from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
 from .._inspect import (accepted_keywords, attribute_of, call_on_error, is_coroutine_function,
-                        name_of, names_keyword, signature_error)
+                        name_of, names_keyword, signature_error, signature_of)
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
@@ -508,12 +508,13 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         if tt == TT_MP:
             self.supervisor.pool_for(TT_MP).refuse_during_import()
             del given["_worker"]        # it cannot be pickled
-        taken = accepted_keywords(function, (*given, "_task_id"), len(items) + len(args))
+        signature = signature_of(function)
+        taken = accepted_keywords(signature, (*given, "_task_id"), len(items) + len(args))
         kwargs.update((name, value) for name, value in given.items() if name in taken)
         # Coroutine functions get it if they name it: those of atasker do not expect it.
         wants_id = ("_task_id" in taken and "_task_id" not in kwargs
                     and (tt != TT_COROUTINE or names_keyword(function, "_task_id")))
-        reason = signature_error(function, (*items, *args),
+        reason = signature_error(signature, (*items, *args),
                                  dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:
             besides = ", besides the item of the queue" if items else ""

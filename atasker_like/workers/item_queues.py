@@ -12,7 +12,7 @@ from functools import partial
 from queue import Empty
 
 from .._atomics import RLock
-from .._inspect import is_coroutine_function, shown, signature_error
+from .._inspect import is_coroutine_function, shown, signature_error, signature_of
 from ..errors import InvalidTypeError
 
 TYPE_CHECKING = False
@@ -171,7 +171,7 @@ def getter_of(kind: Any, queue: Any) -> Callable[[], Any] | None:
         return getter
     if is_coroutine_function(kind.get):
         return None
-    if signature_error(queue.get, (), {"block": False}) is None:
+    if signature_error(signature_of(queue.get), (), {"block": False}) is None:
         return partial(queue.get, block=False)
     return partial(_get_if_there, queue)
 
