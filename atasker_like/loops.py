@@ -390,6 +390,26 @@ class LoopRegistry:
             self._own.start()
         return self._own
 
+    def start(self, name: str) -> bool:
+        """Start a loop by name. Return False, with an error in the log, if there is none."""
+        aloop = self._found(name)
+        if aloop is not None:
+            aloop.start()
+        return aloop is not None
+
+    def stop(self, name: str, wait: bool | Seconds, cancel_tasks: bool) -> bool:
+        """Stop a loop by name. Return False, with an error in the log, if there is none."""
+        aloop = self._found(name)
+        if aloop is not None:
+            aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
+        return aloop is not None
+
+    def _found(self, name: str) -> ALoop | None:
+        aloop = self.get(name, False)
+        if aloop is None:
+            log.error("supervisor %s has no loop named %r", self._id, name)
+        return aloop
+
     def is_starting_here(self) -> bool:
         """Return True if one of these loops is about to run in this thread.
 

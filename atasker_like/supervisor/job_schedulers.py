@@ -93,6 +93,17 @@ class JobSchedulerRegistry:
                                    f"{type(scheduler).__name__}")
         return scheduler
 
+    def set_default(self, scheduler: Any, supervisor: Any) -> None:
+        """Choose the scheduler of jobs that name none; None makes one when it is needed."""
+        self.default = None if scheduler is None else self.get(scheduler, supervisor)
+
+    def create_job(self, scheduler: Any, supervisor: Any, **options: Any) -> AsyncJob:
+        """Make a job; see ``TaskSupervisor.create_async_job``."""
+        if "target" not in options:
+            raise InvalidTypeError("create_async_job takes a coroutine function as target=, which "
+                                   "is missing")
+        return self.get(scheduler, supervisor).create_threadsafe(**options)
+
     def cancel(self, job: Any) -> bool:
         """Cancel a job; return False if it had ended already, or is None."""
         if job is None:

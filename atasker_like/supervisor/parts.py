@@ -18,7 +18,6 @@ leads to the supervisor: see ``ownership.py``.
 from __future__ import annotations
 
 from .._checks import a_kind
-from .._log import log
 from ..engine.task import Task
 from ..errors import InvalidTypeError, SupervisorError, TaskNotFoundError
 from .ownership import BackReference
@@ -32,13 +31,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..loops import ALoop
     from .interpreter_exit import Supervisor
     from .job_schedulers import JobSchedulerRegistry
     from .overrides import Overrides
     from .process_pools import ProcessPools
 
-__all__ = ["NOT_MADE", "Parts", "find_loop", "live_task"]
+__all__ = ["NOT_MADE", "Parts", "live_task"]
 
 
 class _NotMade:
@@ -82,6 +80,10 @@ class Parts:
                 if self._processes is None:
                     self._processes = ProcessPools(self.state, self.back, self.pools)
         return self._processes
+
+    def process_view(self, supervisor: Any) -> Any:
+        """Return the process pool as applications use it, or None before there is one."""
+        return None if self.pools.processes is None else self.processes.view(supervisor)
 
     @property
     def jobs(self) -> JobSchedulerRegistry:
@@ -132,11 +134,3 @@ def live_task(supervisor: Supervisor, task: Task[Any] | str | None,
         raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "
                                 "when it ends")
     return found
-
-
-def find_loop(supervisor: Supervisor, name: str) -> ALoop | None:
-    """Return the loop of a name, or None, with an error in the log."""
-    aloop: ALoop | None = supervisor._supervisor_parts.pools.loops.get(name, False)
-    if aloop is None:
-        log.error("supervisor %s has no loop named %r", supervisor.id, name)
-    return aloop

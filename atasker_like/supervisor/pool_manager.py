@@ -14,7 +14,7 @@ from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.task import STARTED
 from ..engine.timer import Timer
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import LoopRegistry
 from ..options import ON_FULL
 from ..pools.base import cancel_many
@@ -23,6 +23,8 @@ from ..pools.threads import ThreadPool
 from .interpreter_exit import follow_threads
 from .late_starts import LateStartMonitor
 from .run_state import NEW, RUNNING
+# Not in a function: a signal handler may call one in the middle of such an import.
+from .snapshots import TasksById
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..engine.lifecycle import Recorder as PoolRecorder
     from ..engine.task import Task
+    from ..loops import ALoop
     from ..pools.base import Pool
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
@@ -167,6 +170,15 @@ class PoolManager:
                 state.refuse_task()
         self.warm_up()
 
+    def own_loop(self) -> ALoop:
+        """Return the own loop of the supervisor; see ``TaskSupervisor.own_loop``."""
+        if not self._state.is_running():
+            try:
+                self.ensure_started()
+            except SupervisorStoppedError:
+                pass
+        return self.loops.own()
+
     # -- the pools together --------------------------------------------------------------------
 
     def pool_for(self, tt: TaskType) -> Pool:
@@ -187,6 +199,14 @@ class PoolManager:
             if task is not None:
                 return task
         return None
+
+    def live_tasks(self, tt: Any) -> dict[str, Task[Any]]:
+        """Return the live tasks by id, of all kinds or of one."""
+        found: dict[str, Task[Any]] = TasksById()
+        for kind, pool in self.by_kind.items():
+            if tt is None or tt == kind:
+                found.update(pool.live_tasks())
+        return found
 
     def has_live_tasks(self) -> bool:
         """Return True if a task has not ended."""
@@ -311,6 +331,11 @@ class PoolManager:
             self.on_replaced()
 
     # -- results that outlive their tasks ------------------------------------------------------
+
+    @property
+    def backend(self) -> Any:
+        """The backend that keeps results, or None."""
+        return None if self.recorder is None else self.recorder.backend
 
     def set_backend(self, backend: Any, supervisor: Any) -> None:
         """Have a backend keep the results of tasks; None has none keep them."""

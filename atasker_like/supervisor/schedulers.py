@@ -9,6 +9,7 @@ from .._inspect import accepts_keyword, attribute_of
 from .._log import log
 from ..engine.blocking import remaining
 from ..errors import InvalidTypeError
+from .snapshots import SchedulersByName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class SchedulerRegistry:
                  for scheduler in list(self._schedulers)
                  if not isinstance(scheduler, ManagedWorker) or scheduler._worker_holds_exit]
         return names if self.jobs is None else names + self.jobs.busy()
+
+    def by_scheduler(self) -> dict[Any, Any]:
+        """Return what ``TaskSupervisor.get_schedulers()`` returns."""
+        return SchedulersByName((scheduler, (scheduler, *loops) if loops else None)
+                                for scheduler, loops in self.items())
 
     def items(self) -> list[tuple[Any, tuple[Future[Any], ...]]]:
         """Return each scheduler with the futures of its loops."""

@@ -7,6 +7,7 @@ from .. import _modes
 from ..constants import TT_MP, TT_THREAD, TaskType
 from ..engine.task import DELAYED, STARTED
 from .pool_manager import SIZES
+from .snapshots import JobSchedulersByName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
     from ..pools.base import Pool
-    from .pool_manager import PoolManager
-    from .run_state import RunState
 
 __all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile", "take_info",
            "take_stats"]
@@ -291,26 +290,31 @@ def running_ids(pool: Pool | None) -> tuple[str, ...]:
     return tuple(task.id for task in running)
 
 
-def take_info(supervisor_id: str, state: RunState, pools: PoolManager,
-              process_sizes: dict[str, Any] | None, tt: Any, **answers: Any) -> Info:
-    """Take the snapshot that ``get_info()`` returns.
+def take_info(supervisor: Any, tt: Any, aloops: bool, schedulers: bool,
+              async_job_schedulers: bool) -> Info:
+    """Take the snapshot that ``get_info()`` returns; the arguments are its own.
 
-    :param process_sizes: the sizes of the process pool; None if there is none.
-    :param tt: the kind of task to list; None lists all, False none.
-    :param answers: the fields that methods of the supervisor give, which subclasses override.
+    Methods of the supervisor that a subclass may override give the tasks, loops and schedulers.
     """
+    parts = supervisor._supervisor_parts
+    pools, state = parts.pools, parts.state
     is_active = state.is_running()
     threads, processes = running_ids(pools.threads), running_ids(pools.processes)
     fields = {f"thread_{name}": pools.thread_sizes[name] for name in SIZES}
-    if process_sizes is not None:
-        fields.update((f"mp_{name}", process_sizes[name]) for name in SIZES)
+    if pools.processes is not None:
+        fields.update((f"mp_{name}", parts.processes.sizes[name]) for name in SIZES)
     if tt is not False:
         as_ids: Any = list if _modes.legacy else tuple
         fields.update(thread_tasks=as_ids(threads if tt in (None, TT_THREAD) else ()),
                       mp_tasks=as_ids(processes if tt in (None, TT_MP) else ()))
-    return Info(id=supervisor_id, active=is_active,
+    jobs = parts.schedulers.jobs if async_job_schedulers else None
+    return Info(id=supervisor.id, active=is_active,
                 started=is_active if _modes.legacy else state.started_at,
-                **fields, thread_tasks_count=len(threads), mp_tasks_count=len(processes), **answers)
+                **fields, thread_tasks_count=len(threads), mp_tasks_count=len(processes),
+                aloops=supervisor.get_aloops() if aloops else {},
+                schedulers=supervisor.get_schedulers() if schedulers else {},
+                async_job_schedulers=JobSchedulersByName({} if jobs is None else jobs.by_name),
+                tasks={} if tt is False else supervisor.get_tasks(tt))
 
 
 KINDS = {TaskType.THREAD: "thread", TaskType.MP: "process", TaskType.COROUTINE: "coroutine"}

@@ -5,22 +5,20 @@ derive from the class, and their attributes and methods must not replace any tha
 """
 from __future__ import annotations
 
-import sys
 from itertools import count
 
 from .._checks import cut_frames, ends_tracebacks
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorError, SupervisorStoppedError
+from ..errors import SupervisorError
 from .interpreter_exit import follow_threads, supervisors
 from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
 from .ownership import hand_over
-from .parts import NOT_MADE, Parts, find_loop, live_task
+from .parts import NOT_MADE, Parts, live_task
 from .pool_manager import size_of
-# Not in the methods: a signal handler may call one in the middle of such an import.
-from .snapshots import AloopsByName, JobSchedulersByName, SchedulersByName, TasksById
+from .snapshots import AloopsByName
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
 TYPE_CHECKING = False
@@ -305,8 +303,7 @@ class TaskSupervisor(NoExecutor):
         :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an
             executor that the own pool is to follow. An executor may follow another one at any time.
         """
-        parts = self._supervisor_parts
-        return None if parts.pools.processes is None else parts.processes.view(self)
+        return self._supervisor_parts.process_view(self)
 
     @mp_pool.setter
     def mp_pool(self, executor: Any) -> None:
@@ -457,11 +454,7 @@ class TaskSupervisor(NoExecutor):
 
         :param tt: a kind of task (default: None, all).
         """
-        found: dict[str, Task[Any]] = TasksById()
-        for kind, pool in self._supervisor_parts.pools.by_kind.items():
-            if tt is None or tt == kind:
-                found.update(pool.live_tasks())
-        return found
+        return self._supervisor_parts.pools.live_tasks(tt)
 
     # -- results that outlive their tasks ------------------------------------------------------
 
@@ -480,8 +473,7 @@ class TaskSupervisor(NoExecutor):
     @replaceable
     def result_backend(self) -> Any:
         """The backend that keeps results, or None."""
-        recorder = self._supervisor_parts.pools.recorder
-        return None if recorder is None else recorder.backend
+        return self._supervisor_parts.pools.backend
 
     # -- looking at it -------------------------------------------------------------------------
 
@@ -494,15 +486,7 @@ class TaskSupervisor(NoExecutor):
         :param schedulers: False leaves these out (default: True).
         :param async_job_schedulers: False leaves these out (default: True).
         """
-        parts = self._supervisor_parts
-        jobs = parts.schedulers.jobs if async_job_schedulers else None
-        mp_sizes = None if parts.pools.processes is None else parts.processes.sizes
-        return take_info(
-            self.id, parts.state, parts.pools, mp_sizes, tt,
-            aloops=self.get_aloops() if aloops else {},
-            schedulers=self.get_schedulers() if schedulers else {},
-            async_job_schedulers=JobSchedulersByName({} if jobs is None else jobs.by_name),
-            tasks={} if tt is False else self.get_tasks(tt))
+        return take_info(self, tt, aloops, schedulers, async_job_schedulers)
 
     def stats(self) -> Stats:
         """Return depths, counts and percentiles of times, as a frozen :class:`Stats`."""
@@ -516,12 +500,9 @@ class TaskSupervisor(NoExecutor):
 
         :param file: a text file (default: :data:`sys.stderr`).
         """
-        from .tracebacks import stacks_text
+        from .tracebacks import write_stacks
 
-        file = sys.stderr if file is None else file
-        if file is not None:
-            file.write(stacks_text(self.id, self._supervisor_parts))
-            file.flush()
+        write_stacks(self.id, self._supervisor_parts, file)
 
     def dump_on_signal(self, signum: int | None = None, file: Any = None) -> None:
         """Call :meth:`dump` whenever a signal comes: ``kill -USR1 PID`` shows the running tasks.
@@ -562,10 +543,7 @@ class TaskSupervisor(NoExecutor):
 
         :param name: the name of the loop.
         """
-        aloop = find_loop(self, name)
-        if aloop is not None:
-            aloop.start()
-        return aloop is not None
+        return self._supervisor_parts.pools.loops.start(name)
 
     def stop_aloop(self, name: str, wait: bool | Seconds = True,
                    cancel_tasks: bool = False) -> bool:
@@ -575,10 +553,7 @@ class TaskSupervisor(NoExecutor):
         :param wait: as for :meth:`ALoop.stop`, in seconds (default: True).
         :param cancel_tasks: as for :meth:`ALoop.stop` (default: False).
         """
-        aloop = find_loop(self, name)
-        if aloop is not None:
-            aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
-        return aloop is not None
+        return self._supervisor_parts.pools.loops.stop(name, wait, cancel_tasks)
 
     def set_default_aloop(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
         """Choose the loop of coroutine tasks that name none.
@@ -622,13 +597,7 @@ class TaskSupervisor(NoExecutor):
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
-        parts = self._supervisor_parts
-        if not parts.state.is_running():
-            try:
-                parts.pools.ensure_started()
-            except SupervisorStoppedError:
-                pass
-        return parts.pools.loops.own()
+        return self._supervisor_parts.pools.own_loop()
 
     @property
     def event_loop(self) -> asyncio.AbstractEventLoop:
@@ -681,8 +650,7 @@ class TaskSupervisor(NoExecutor):
         The value is None, or for a scheduler with loops a tuple of the scheduler and their futures.
         A pickle of the answer holds plain copies, see :class:`Info`.
         """
-        return SchedulersByName((scheduler, (scheduler, *loops) if loops else None)
-                                for scheduler, loops in self._supervisor_parts.schedulers.items())
+        return self._supervisor_parts.schedulers.by_scheduler()
 
     def create_async_job_scheduler(self, name: str, aloop: Any = None, start: bool = True,
                                    default: bool = False) -> AsyncJobScheduler | bool:
@@ -703,8 +671,7 @@ class TaskSupervisor(NoExecutor):
 
         :param scheduler: a scheduler, its name, or None.
         """
-        jobs = self._supervisor_parts.jobs
-        jobs.default = None if scheduler is None else jobs.get(scheduler, self)
+        self._supervisor_parts.jobs.set_default(scheduler, self)
 
     @property
     def default_async_job_scheduler(self) -> AsyncJobScheduler | None:
@@ -736,10 +703,7 @@ class TaskSupervisor(NoExecutor):
         :raises InvalidTypeError: (a TypeError) target is no coroutine function, or a wrong type.
         :raises InvalidArgumentError: (a ValueError) an impossible value, or no such scheduler.
         """
-        if "target" not in options:
-            raise InvalidTypeError("create_async_job takes a coroutine function as target=, which "
-                                   "is missing")
-        return self._supervisor_parts.jobs.get(scheduler, self).create_threadsafe(**options)
+        return self._supervisor_parts.jobs.create_job(scheduler, self, **options)
 
     def cancel_async_job(self, scheduler: AsyncJobScheduler | str | None = None,
                          job: AsyncJob | None = None) -> bool:

@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from ..pools.threads import ThreadPool
     from .parts import Parts
 
-__all__ = ["stacks_text", "without_pool_frames"]
+__all__ = ["without_pool_frames", "write_stacks"]
 
 #: Names the frames of a pool process's own loop.
 _CHILD = 'process/child.py"'
 
 
-def stacks_text(supervisor_id: str, supervised: Parts) -> str:
-    """Return the stacks of all running tasks, as text. A signal handler may call it, too."""
+def write_stacks(supervisor_id: str, supervised: Parts, file: Any) -> None:
+    """Write the stacks of all running tasks, to stderr if the file is None.
+
+    A signal handler may call it, too.
+    """
+    file = sys.stderr if file is None else file
+    if file is None:        # the program has no stderr
+        return
     pools, processes = supervised.pools, supervised.processes
     parts = _of_threads(pools.threads) + _of_coroutines(pools.coroutines)
     if pools.processes is not None and processes.own is not None:
@@ -34,7 +40,8 @@ def stacks_text(supervisor_id: str, supervised: Parts) -> str:
         parts += _of_executor(processes.external)
     count = len(parts)
     tasks = "task" if count == 1 else "tasks"
-    return f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts)
+    file.write(f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts))
+    file.flush()
 
 
 def _head(task: Task[Any], where: str) -> str:
