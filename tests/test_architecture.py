@@ -211,11 +211,26 @@ CIRCULAR = {
     ("engine.current", "engine.task"),      # current_task() returns a Task
 }
 
-#: Lines that a file may have, docstrings aside: public ones explain each argument.
-MOST_LINES = 600
+#: Lines that a file and a function may have, and methods that a class may define.
+MOST_LINES = 700
+MOST_FUNCTION_LINES = 60
+MOST_METHODS = 60
 
-#: Longer files, which are still to be divided.
-LONG = {"pools.base", "pools.process.pool", "pools.threads"}
+#: What exceeds these, with the reason. The list only becomes shorter.
+LONG = {
+    # Still to be divided.
+    "engine.task", "pools.base", "pools.process.pool", "pools.threads", "waiting",
+    # A facade: most of its lines are docstrings, with each argument.
+    "supervisor.supervisor",
+}
+LONG_FUNCTIONS = {
+    # The loop of a pool thread.
+    "pools.threads._thread_main",
+    # Still to be divided.
+    "pools.process.pool._on_exit", "pools.process.pool._record",
+    "pools.process.pool._start_processes", "pools.process.spawn._launch",
+}
+LARGE_CLASSES = {"pools.base.Pool", "pools.process.pool.ProcessPool"}     # still to be divided
 
 #: Columns that a line may have.
 MOST_COLUMNS = 100
@@ -428,15 +443,36 @@ def test_no_drawer_for_leftovers(name):
     assert not {"utils", "util", "helpers", "helper", "common", "misc"} & set(name.split("."))
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_file_is_at_most_600_lines_long_without_docstrings(name):
-    text = MODULES[name].read_text(encoding="utf-8")
-    lines = len(text.splitlines())
-    for node in ast.walk(ast.parse(text)):
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
-            lines -= node.body[0].end_lineno - node.body[0].lineno + 1
-    assert (lines > MOST_LINES) == (name in LONG), f"{name} has {lines} lines"
+def definitions_in(name, *kinds):
+    """Yield the definitions of some kinds in a file, each with its full name."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, kinds):
+            yield f"{name}.{node.name}", node
+
+
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def test_file_has_at_most_700_lines():
+    assert {name for name, path in MODULES.items()
+            if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES} <= LONG
+
+
+def test_function_has_at_most_60_lines():
+    assert {full for name in MODULES for full, node in definitions_in(name, *FUNCTION)
+            if node.end_lineno - node.lineno >= MOST_FUNCTION_LINES} <= LONG_FUNCTIONS
+
+
+def test_class_defines_at_most_60_methods():
+    assert {full for name in MODULES for full, node in definitions_in(name, ast.ClassDef)
+            if sum(isinstance(member, FUNCTION) for member in node.body) > MOST_METHODS
+            } <= LARGE_CLASSES
+
+
+def test_exceptions_from_the_limits_name_what_exists():
+    existing = {full for name in MODULES for full, _ in definitions_in(name, ast.ClassDef,
+                                                                       *FUNCTION)}
+    assert LONG <= set(MODULES) and LONG_FUNCTIONS | LARGE_CLASSES <= existing
 
 
 def test_no_line_has_more_than_100_columns():
