@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import resolve_name
 
@@ -35,17 +36,15 @@ def names_of(module_name: str) -> dict[str, Any]:
 
 
 def _execute(statement: ast.stmt, names: dict[str, Any], package: str) -> None:
-    try:
-        if isinstance(statement, ast.ImportFrom):
-            home = resolve_name("." * statement.level + (statement.module or ""), package)
-            for alias in statement.names:
+    # A form that this version of typing does not have raises: names that need it stay unknown.
+    if isinstance(statement, ast.ImportFrom):
+        home = resolve_name("." * statement.level + (statement.module or ""), package)
+        for alias in statement.names:
+            with suppress(Exception):
                 names[alias.asname or alias.name] = _imported(home, alias.name)
-        else:
-            code = compile(ast.Module([statement], []), "<types>", "exec")
-            exec(code, names)
-    except Exception:
-        # A form that this version of typing does not have: names that need it stay unknown.
-        pass
+    else:
+        with suppress(Exception):
+            exec(compile(ast.Module([statement], []), "<types>", "exec"), names)
 
 
 def _imported(home: str, name: str) -> Any:

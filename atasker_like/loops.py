@@ -21,11 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Protocol, TypeVar
+    from typing import Any, Callable, Protocol
 
     from ._checks import Seconds
-
-    T = TypeVar("T")
+    from ._generics import T
 
     class CoroutineStarter(Protocol):
         """The coroutine pool as a loop sees it."""

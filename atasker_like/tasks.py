@@ -27,26 +27,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from typing import (Any, Callable, Coroutine, Iterable, Iterator, Mapping, Protocol, Sequence,
-                        TypeVar, overload)
+                        overload)
 
-    from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack
+    from typing_extensions import Self, Unpack
 
     from ._checks import Seconds
+    from ._generics import A, A_contra, B, B_contra, C, C_contra, Q, R, R_co, Ts
     from ._progress import ShowProgress
     from .engine.lanes import Lane
     from .loops import ALoop
     from .options import Options
-
-    A = TypeVar("A")
-    A_contra = TypeVar("A_contra", contravariant=True)
-    B = TypeVar("B")
-    B_contra = TypeVar("B_contra", contravariant=True)
-    C = TypeVar("C")
-    C_contra = TypeVar("C_contra", contravariant=True)
-    Q = ParamSpec("Q")
-    R = TypeVar("R")
-    R_co = TypeVar("R_co", covariant=True)
-    Ts = TypeVarTuple("Ts")
 
     class BoundTaskOptions(Options, total=False):
         """The keyword arguments of :func:`background_task`."""

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Mapping, TypeVar, overload
 
-    from typing_extensions import ParamSpec, TypeVarTuple, Unpack
+    from typing_extensions import Unpack
 
     from .._checks import Seconds
+    from .._generics import A, B, Q, R, T, Ts
     from .._progress import ShowProgress
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
@@ -45,13 +46,7 @@ if TYPE_CHECKING:
                              Tuples)
     from .summary import RunSummary
 
-    A = TypeVar("A")
-    B = TypeVar("B")
-    P = ParamSpec("P")
-    R = TypeVar("R")
-    Ts = TypeVarTuple("Ts")
-    Q = TypeVar("Q", bound="AsyncQueue")
-    T = TypeVar("T")
+    S = TypeVar("S", bound="AsyncQueue")
 
 __all__ = ["AsyncQueue"]
 
@@ -146,16 +141,16 @@ class AsyncQueue(TaskQueue):
         def group(self, *args: Any, **options: Any) -> Any: ...
 
         @overload       # type: ignore[override]
-        def task(self, opts: BoundTask[P, Coroutine[Any, Any, R]],
-                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+        def task(self, opts: BoundTask[Q, Coroutine[Any, Any, R]],
+                 **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
 
         @overload
-        def task(self, opts: QueueTask[P, R] | BoundTask[P, R],
-                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+        def task(self, opts: QueueTask[Q, R] | BoundTask[Q, R],
+                 **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
 
         @overload
-        def task(self, opts: Callable[P, Coroutine[Any, Any, R]],
-                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+        def task(self, opts: Callable[Q, Coroutine[Any, Any, R]],
+                 **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
 
         @overload
         def task(self, opts: TaskOptions | None = None,
@@ -549,7 +544,7 @@ class AsyncQueue(TaskQueue):
         finally:
             self._remove_end_waiter(waiter)
 
-    async def start(self: Q) -> Q:
+    async def start(self: S) -> S:
         """Run tasks as they come, until the queue is shut down; return the queue.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Sequence, Type, TypeVar
 
     from .._checks import Seconds
+    from .._generics import T
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.result import TaskResult
     from ..engine.task import Task
     from .wait_group import WaitGroup
 
     H = TypeVar("H", bound="_Handle[Any]")
-    T = TypeVar("T")
 
 __all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "make_handles"]
 

@@ -20,11 +20,12 @@ from .sync_queue import ProcessQueue, ThreadQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator,
-                        Mapping, TypeVar, overload)
+                        Mapping, overload)
 
-    from typing_extensions import TypeVarTuple, Unpack
+    from typing_extensions import Unpack
 
     from .._checks import Seconds
+    from .._generics import A, B, R, T, Ts
     from .._progress import ShowProgress
     from .._watching import Watch
     from ..engine.task import Task
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from .signatures import Keywords, Mixed, ScriptOptions, TakesOneOrTwo, Tuples
     from .summary import RunSummary
 
-    A = TypeVar("A")
-    B = TypeVar("B")
-    R = TypeVar("R")
-    T = TypeVar("T")
-    Ts = TypeVarTuple("Ts")
 
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 

@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Awaitable, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
 
-    from typing_extensions import Concatenate, ParamSpec, Self, TypeVarTuple, Unpack
+    from typing_extensions import Concatenate, Self, Unpack
 
-    from .._generics import P, T_co
+    from .._generics import A, A_contra, B, B_contra, C, C_contra, P, Q, R, R_co, T_co, Ts
     from ..options import Options, TaskOptions
     from ..tasks import BoundTask
     from .bound import QueueTask
@@ -18,18 +18,8 @@ if TYPE_CHECKING:
     from .handles import SyncTaskHandle, TaskHandle
     from .signatures import Keywords, MapOptions, Positional, SubmitOptions, Tuples
 
-    A = TypeVar("A")
-    B = TypeVar("B")
-    C = TypeVar("C")
     D = TypeVar("D")
-    A_contra = TypeVar("A_contra", contravariant=True)
-    B_contra = TypeVar("B_contra", contravariant=True)
-    C_contra = TypeVar("C_contra", contravariant=True)
     D_contra = TypeVar("D_contra", contravariant=True)
-    Q = ParamSpec("Q")
-    R = TypeVar("R")
-    R_co = TypeVar("R_co", covariant=True)
-    Ts = TypeVarTuple("Ts")
 
     class Binds(Protocol[A_contra, Q, R_co]):
         """A bound task whose function has a first argument to which it can be bound."""

@@ -5,20 +5,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence, Tuple, Union
 
-    from typing_extensions import Literal, TypeVar, TypeVarTuple, Unpack
+    from typing_extensions import Literal, Unpack
 
+    from .._generics import A, A_contra, B, B_contra, R_co, Ts
     from .._progress import ShowProgress
     from ..engine.result import TaskResult
     from ..options import Options, TaskOptions
     from ..supervisor.supervisor import TaskSupervisor
     from .checkpoint import Checkpoint
-
-    A = TypeVar("A")
-    A_contra = TypeVar("A_contra", contravariant=True)
-    B = TypeVar("B")
-    B_contra = TypeVar("B_contra", contravariant=True)
-    R_co = TypeVar("R_co", covariant=True)
-    Ts = TypeVarTuple("Ts")
 
     FailPolicy = Literal["continue", "fail_first"]
     Mode = Literal["finite", "infinite"]

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Iterable, TypeVar, overload
 
-    from typing_extensions import ParamSpec, TypeVarTuple, Unpack
+    from typing_extensions import Unpack
 
     from .._checks import Seconds
+    from .._generics import A, B, Q, R, Ts
     from .._progress import ShowProgress
     from ..engine.task import Task
     from ..options import OnFull, Options, TaskOptions
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
                              Tuples)
     from .summary import RunSummary
 
-    A = TypeVar("A")
-    B = TypeVar("B")
-    P = ParamSpec("P")
-    R = TypeVar("R")
-    Ts = TypeVarTuple("Ts")
-    Q = TypeVar("Q", bound="_BlockingQueue")
+    S = TypeVar("S", bound="_BlockingQueue")
 
 __all__ = ["ProcessQueue", "ThreadQueue"]
 
@@ -136,12 +132,12 @@ class _BlockingQueue(TaskQueue):
         def group(self, *args: Any, **options: Any) -> Any: ...
 
         @overload       # type: ignore[override]
-        def task(self, opts: QueueTask[P, R] | BoundTask[P, R],
-                 **options: Unpack[Options]) -> SyncQueueTask[P, R]: ...
+        def task(self, opts: QueueTask[Q, R] | BoundTask[Q, R],
+                 **options: Unpack[Options]) -> SyncQueueTask[Q, R]: ...
 
         @overload
-        def task(self, opts: Callable[P, R],
-                 **options: Unpack[Options]) -> SyncQueueTask[P, R]: ...
+        def task(self, opts: Callable[Q, R],
+                 **options: Unpack[Options]) -> SyncQueueTask[Q, R]: ...
 
         @overload
         def task(self, opts: TaskOptions | None = None,
@@ -217,7 +213,7 @@ class _BlockingQueue(TaskQueue):
         self._remove_end_waiter(latch)
         return False
 
-    def start(self: Q) -> Q:
+    def start(self: S) -> S:
         """Run tasks as they come, until the queue is shut down; return the queue. From any thread.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
@@ -285,7 +281,7 @@ class _BlockingQueue(TaskQueue):
                                    f"{self._label()} cannot run; use an AsyncQueue, or submit a "
                                    "plain function that calls asyncio.run()")
 
-    def __enter__(self: Q) -> Q:
+    def __enter__(self: S) -> S:
         self.start()
         return self
 

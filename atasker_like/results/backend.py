@@ -19,14 +19,14 @@ from .writer import ADDRESS_PREFIX, ResultWriter, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Sequence, TypeVar
+    from typing import Any, Callable, Iterable, Sequence
 
     from .._checks import Seconds
+    from .._generics import T
     from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
     from .requests import RequestServer
 
-    T = TypeVar("T")
 
 __all__ = ["Backend"]
 

@@ -29,11 +29,11 @@ from .backend import Backend
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from typing import Any, Callable, Sequence, TypeVar
+    from typing import Any, Callable, Sequence
 
     from .._checks import Seconds
+    from .._generics import T
 
-    T = TypeVar("T")
 
 __all__ = ["SQLiteBackend"]
 
