@@ -408,6 +408,7 @@ def ended(supervisor):
     cancelled, waiting = (supervisor.put_task(function, delay=1000) for _ in range(2))
     cancelled.cancel()
     summary = queue.run()
+    assert len(summary.errors) == 1
     unstarted = ThreadQueue(supervisor=supervisor)
     yield SimpleNamespace(failed=failed, cancelled=cancelled, waiting=waiting, summary=summary,
                           handle=unstarted.submit(function),
