@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from ._checks import ends_traceback
+from ._generics import Generic, T_co
 from ._inspect import attribute_of
 from .errors import InvalidTypeError
 
@@ -62,13 +63,19 @@ def _operator(symbol: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-class Handle:
-    """The base of the handles of tasks, which are not the values of the tasks.
+class Handle(Generic[T_co]):
+    """The base of tasks and of the handles of tasks, which are not the values of the tasks.
 
     ``task`` is the task.
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        # For lists in which tasks and handles are mixed.
+        def done(self) -> bool: ...
+
+        def value(self) -> T_co: ...
 
     if not TYPE_CHECKING:
         __dir__ = dir_without_absent

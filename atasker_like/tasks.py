@@ -26,8 +26,8 @@ from .waiting import shows_progress, watch_tasks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from typing import (Any, Callable, Coroutine, Iterable, Iterator, Mapping, Protocol, Sequence,
-                        overload)
+    from typing import (Any, Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Protocol,
+                        Sequence, overload)
 
     from typing_extensions import Self, Unpack
 
@@ -220,7 +220,7 @@ class BoundTask(Generic[P, T_co], Decorated):
                          routing.get("lane", spec.lane))
 
     def map(self: TakesOne[A, R], items: Iterable[A], buffersize: int | None = None,
-            progress: ShowProgress = False) -> Iterator[R]:
+            progress: ShowProgress = False) -> Generator[R, None, None]:
         """Submit a call for each item; yield the results in order.
 
         :param items: any iterable; each item is the one argument of a call.
@@ -236,7 +236,7 @@ class BoundTask(Generic[P, T_co], Decorated):
         """
         try:
             task: Any = self
-            results: Iterator[R] = task._map("map", zip, items, buffersize, progress)
+            results: Generator[R, None, None] = task._map("map", zip, items, buffersize, progress)
             return results
         except SupervisorError as error:
             cut_frames(error)
@@ -246,24 +246,24 @@ class BoundTask(Generic[P, T_co], Decorated):
         @overload
         def starmap(self: TakesMany[Unpack[Ts], R], items: Iterable[tuple[Unpack[Ts]]],
                     buffersize: int | None = None,
-                    progress: ShowProgress = False) -> Iterator[R]: ...
+                    progress: ShowProgress = False) -> Generator[R, None, None]: ...
 
         @overload       # of a function that has defaults
         def starmap(self: TakesOne[A, R], items: Iterable[tuple[A]],
-                    buffersize: int | None = None) -> Iterator[R]: ...
+                    buffersize: int | None = None) -> Generator[R, None, None]: ...
 
         @overload
         def starmap(self: TakesTwo[A, B, R], items: Iterable[tuple[A, B]],
-                    buffersize: int | None = None) -> Iterator[R]: ...
+                    buffersize: int | None = None) -> Generator[R, None, None]: ...
 
         @overload
         def starmap(self, items: Iterable[list[Any]],
                     buffersize: int | None = None,
-                    progress: ShowProgress = False) -> Iterator[T_co]: ...
+                    progress: ShowProgress = False) -> Generator[T_co, None, None]: ...
 
     def starmap(self, items: Iterable[Iterable[Any]],
                 buffersize: int | None = None,
-                progress: ShowProgress = False) -> Iterator[Any]:
+                progress: ShowProgress = False) -> Generator[Any, None, None]:
         """Do the same as :meth:`map`, with each item unpacked into positional arguments.
 
         :param items: any iterable; each item is an iterable of arguments.
@@ -282,7 +282,7 @@ class BoundTask(Generic[P, T_co], Decorated):
             raise
 
     def _map(self, name: str, arrange: Callable[[Any], Iterator[tuple[Any, ...]]], items: Any,
-             buffersize: int | None, progress: ShowProgress) -> Iterator[Any]:
+             buffersize: int | None, progress: ShowProgress) -> Generator[Any, None, None]:
         if not has_method(items, "__iter__") and not has_method(items, "__getitem__"):
             raise InvalidTypeError(f"{name} takes an iterable of items, not {a_kind(items)}")
         calls = arrange(items)
@@ -307,7 +307,7 @@ class BoundTask(Generic[P, T_co], Decorated):
         return self._map_ahead(calls, buffersize)
 
     def _map_shown(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
-                   progress: ShowProgress, total: int) -> Iterator[Any]:
+                   progress: ShowProgress, total: int) -> Generator[Any, None, None]:
         tasks: deque[Task[Any]] = deque()
         try:
             if buffersize is None:
@@ -320,7 +320,7 @@ class BoundTask(Generic[P, T_co], Decorated):
 
     def _results_shown(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
                        progress: ShowProgress, total: int,
-                       tasks: deque[Task[Any]]) -> Iterator[Any]:
+                       tasks: deque[Task[Any]]) -> Generator[Any, None, None]:
         watch = watch_tasks(progress, list(tasks), total=total, name=self._spec.name,
                             all_needed=False)
         completed: Any = watch.completed
@@ -343,7 +343,8 @@ class BoundTask(Generic[P, T_co], Decorated):
             finally:
                 cancel_many(list(tasks))
 
-    def _map_ahead(self, calls: Iterator[tuple[Any, ...]], buffersize: int) -> Iterator[Any]:
+    def _map_ahead(self, calls: Iterator[tuple[Any, ...]],
+                   buffersize: int) -> Generator[Any, None, None]:
         pending = deque()       # type: Any
         more = True
         try:
@@ -426,7 +427,7 @@ def _decorated(function: Any, options: dict[str, Any]) -> BoundTask:
     return task
 
 
-def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
+def _results(tasks: list[Task[Any]]) -> Generator[Any, None, None]:
     """Yield values in order, and drop each task; cancel the others when the iterator is closed."""
     tasks.reverse()
     try:

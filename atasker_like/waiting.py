@@ -20,20 +20,19 @@ from .errors import ExecutionError, InvalidTypeError, SupervisorError, WaitTimeo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, Iterator, Union, overload
+    from typing import Any, AsyncIterator, Callable, Iterable, Iterator, overload
 
     from typing_extensions import Literal, TypeVar
 
     from ._checks import Seconds
+    from ._habits import Handle
     from ._progress import ShowProgress
     from ._watching import Watch
 
     K = TypeVar("K")
     R = TypeVar("R")
     #: A task, or a view of one.
-    One = TypeVar("One", bound="Task[Any] | TaskView[Any]")
-    #: What a wait takes for one task with a value of a type.
-    Awaited = Union[Task[R], "TaskView[R]"]
+    One = TypeVar("One", bound="Handle[Any]")
 
 __all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_show_progress",
            "co_wait_completed", "show_progress", "shows_progress", "wait_completed",
@@ -156,29 +155,29 @@ def _timeout_error(tasks: list[Task[Any]], timeout: Seconds | None,
 
 if TYPE_CHECKING:
     @overload
-    def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+    def wait_completed(tasks: Handle[R], timeout: Seconds | None = None,
                        *, strict: Literal[True], progress: ShowProgress = False) -> R: ...
 
     @overload
-    def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+    def wait_completed(tasks: Handle[R], timeout: Seconds | None = None,
                        strict: bool = False, progress: ShowProgress = False) -> R | None: ...
 
     @overload
     def wait_completed(     # type: ignore[overload-overlap]
-            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            tasks: Mapping[K, Handle[R]], timeout: Seconds | None = None,
             *, strict: Literal[True], progress: ShowProgress = False) -> dict[K, R]: ...
 
     @overload
     def wait_completed(     # type: ignore[overload-overlap]
-            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            tasks: Mapping[K, Handle[R]], timeout: Seconds | None = None,
             strict: bool = False, progress: ShowProgress = False) -> dict[K, R | None]: ...
 
     @overload
-    def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+    def wait_completed(tasks: Iterable[Handle[R]], timeout: Seconds | None = None,
                        *, strict: Literal[True], progress: ShowProgress = False) -> list[R]: ...
 
     @overload
-    def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+    def wait_completed(tasks: Iterable[Handle[R]], timeout: Seconds | None = None,
                        strict: bool = False, progress: ShowProgress = False) -> list[R | None]: ...
 
 
@@ -470,7 +469,7 @@ if TYPE_CHECKING:
                      timeout: Seconds | None = None) -> _Completed[One]: ...
 
     @overload
-    def as_completed(tasks: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+    def as_completed(tasks: Iterable[Handle[Any] | TaskViews[Any]],
                      timeout: Seconds | None = None) -> _Completed[Any]: ...
 
 
@@ -570,32 +569,32 @@ def _as_completed(things: list[Any], deadline: float | None,
 
 if TYPE_CHECKING:
     @overload
-    async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+    async def co_wait_completed(tasks: Handle[R], timeout: Seconds | None = None,
                                 *, strict: Literal[True],
                                 progress: ShowProgress = False) -> R: ...
 
     @overload
-    async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+    async def co_wait_completed(tasks: Handle[R], timeout: Seconds | None = None,
                                 strict: bool = False,
                                 progress: ShowProgress = False) -> R | None: ...
 
     @overload
     async def co_wait_completed(     # type: ignore[overload-overlap]
-            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            tasks: Mapping[K, Handle[R]], timeout: Seconds | None = None,
             *, strict: Literal[True], progress: ShowProgress = False) -> dict[K, R]: ...
 
     @overload
     async def co_wait_completed(     # type: ignore[overload-overlap]
-            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            tasks: Mapping[K, Handle[R]], timeout: Seconds | None = None,
             strict: bool = False, progress: ShowProgress = False) -> dict[K, R | None]: ...
 
     @overload
-    async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+    async def co_wait_completed(tasks: Iterable[Handle[R]], timeout: Seconds | None = None,
                                 *, strict: Literal[True],
                                 progress: ShowProgress = False) -> list[R]: ...
 
     @overload
-    async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+    async def co_wait_completed(tasks: Iterable[Handle[R]], timeout: Seconds | None = None,
                                 strict: bool = False,
                                 progress: ShowProgress = False) -> list[R | None]: ...
 
@@ -644,7 +643,7 @@ if TYPE_CHECKING:
                         timeout: Seconds | None = None) -> AsyncIterator[One]: ...
 
     @overload
-    def co_as_completed(tasks: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+    def co_as_completed(tasks: Iterable[Handle[Any] | TaskViews[Any]],
                         timeout: Seconds | None = None) -> AsyncIterator[Any]: ...
 
 

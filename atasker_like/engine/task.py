@@ -19,7 +19,7 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._checks import cut_frames, ends_traceback, in_seconds
-from .._generics import Generic, T_co
+from .._generics import T_co
 from .._habits import Handle, check_callback
 from .._ids import short_id
 from .._retry import Attempt
@@ -102,7 +102,7 @@ class _Extra:
             self.marked = False
 
 
-class Task(Generic[T_co], Attempt, Handle):
+class Task(Handle[T_co], Attempt):
     """One call of one function: the record in the registry and the caller's handle.
 
     A call of a function decorated with ``@background_task`` makes a task, and so does

@@ -40,7 +40,7 @@ def result_of(task: Task[T]) -> TaskResult[T]:
     return result
 
 
-class _Handle(TaskView[T_co], Handle):
+class _Handle(TaskView[T_co], Handle[T_co]):
     """The base of both kinds of handles. All methods may be called from any thread.
 
     Handles of one task are equal. Hooks and queues make them when needed.

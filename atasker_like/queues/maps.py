@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
     from .._generics import A, B, R, T, Ts
+    from .._habits import Handle
     from .._progress import ShowProgress
     from .._watching import Watch
-    from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
     from ..tasks import BoundTask, TakesMany, TakesOne
-    from ..waiting import One, TaskView, TaskViews
+    from ..waiting import One, TaskViews
     from .handles import TaskHandle
     from .signatures import Keywords, Mixed, ScriptOptions, TakesOneOrTwo, Tuples
     from .summary import RunSummary
@@ -382,7 +382,7 @@ if TYPE_CHECKING:
                        timeout: Seconds | None = None) -> Iterator[One]: ...
 
     @overload
-    def iter_completed(handles: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+    def iter_completed(handles: Iterable[Handle[Any] | TaskViews[Any]],
                        timeout: Seconds | None = None) -> Iterator[Any]: ...
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from typing import Any, Iterator, Sequence, TypeVar
+from typing import Any, Generator, Sequence, TypeVar
 
 from typing_extensions import assert_type
 
@@ -66,27 +66,27 @@ def tasks(account: Account) -> None:
     assert_type(scale(1).wait().value, "float | None")
     assert_type(scale(1).wait().unwrap(), float)
     assert_type(scale(1).exception(), "BaseException | None")
-    assert_type(scale.map([1]), Iterator[float])
-    assert_type(scale.starmap([(1, "km")]), Iterator[float])
-    assert_type(scale.starmap([(1,)]), Iterator[float])
-    assert_type(scale.starmap([[1, "km"]]), Iterator[float])
+    assert_type(scale.map([1]), Generator[float, None, None])
+    assert_type(scale.starmap([(1, "km")]), Generator[float, None, None])
+    assert_type(scale.starmap([(1,)]), Generator[float, None, None])
+    assert_type(scale.starmap([[1, "km"]]), Generator[float, None, None])
     assert_type(scale.options(priority=1)(1), Task[float])
     assert_type(scale.__wrapped__(1), float)
     assert_type(lines(1), Task["list[str]"])
     assert_type(lines(1).value(), "list[str]")
-    assert_type(lines.map([1]), Iterator["list[str]"])
+    assert_type(lines.map([1]), Generator[list[str], None, None])
     assert_type(account.add(1).value(), str)
-    assert_type(account.add.map([1]), Iterator[str])
+    assert_type(account.add.map([1]), Generator[str, None, None])
     assert_type(account.add.options(retries=1)(1), Task[str])
     assert_type(Account.add(account, 1), Task[str])
     assert_type(account.wait(1), Task[bytes])
     assert_type(Account.make(1), Task[bytes])
     assert_type(account.make(1), Task[bytes])
-    assert_type(Account.make.map([1]), Iterator[bytes])
+    assert_type(Account.make.map([1]), Generator[bytes, None, None])
     assert_type(Account.check(1), Task[bool])
     assert_type(account.check(1), Task[bool])
     assert_type(background_task(power)(2, 3).value(), int)
-    assert_type(background_task(len).map(["a"]), Iterator[int])
+    assert_type(background_task(len).map(["a"]), Generator[int, None, None])
     assert_type(background_task(power, priority=1)(2), Task[int])
     assert_type(task_supervisor.put_task(power, (2,)), Task[int])
     assert_type(task_supervisor.put_task(text_of, (2,)), Task[str])
@@ -101,6 +101,12 @@ def waits(group: SyncTaskGroup[int]) -> None:
     assert_type(wait_completed({"a": scale(1)}, strict=True), "dict[str, float]")
     assert_type(wait_completed(scale(n) for n in range(2)), "list[float | None]")
     assert_type(wait_completed(group, strict=True), "list[int]")
+    assert_type(wait_completed([scale(1), queue.submit(scale, 1)]), "list[float | None]")
+    assert_type(wait_completed((scale(1), queue.submit(scale, 1)), strict=True), "list[float]")
+    assert_type(wait_completed({"a": scale(1), "b": queue.submit(scale, 1)}, strict=True),
+                "dict[str, float]")
+    for either in as_completed([scale(1), queue.submit(scale, 1)]):
+        assert_type(either.value(), float)
     for task in as_completed([scale(1)]):
         assert_type(task, Task[float])
     for handle in as_completed([group]):
