@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         def open(self) -> None: ...
         def close(self, deadline: float | None) -> None: ...
 
-__all__ = ["SIZES", "PoolManager", "checked_limits", "checked_sizes", "size_of", "total_slots",
+__all__ = ["FormerName", "SIZES", "PoolManager", "checked_limits", "checked_sizes", "size_of", "total_slots",
            "with_min_size"]
 
 #: The sizes of a pool: slots for tasks of any priority, and those in reserve.
@@ -381,3 +381,17 @@ def size_of(pool: str, name: str) -> Any:
     kind = "thread" if pool == "thread" else "process"
     return property(get, set_size, doc=f"{which} of the {kind} pool for {slots}. It may be "
                                        f"assigned; see :meth:`set_{pool}_pool`.")
+
+
+class FormerName:
+    """A private attribute of an earlier version that gives a field of the pool manager.
+
+    Without ``__set__``: a subclass may use the name for a field of its own.
+    """
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+
+    def __get__(self, supervisor: Any, owner: type | None = None) -> Any:
+        return self if supervisor is None else getattr(supervisor._supervisor_parts.pools,
+                                                       self._field)

@@ -17,7 +17,7 @@ from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
 from .ownership import hand_over
 from .parts import NOT_MADE, Parts, live_task
-from .pool_manager import size_of
+from .pool_manager import FormerName, size_of
 from .snapshots import AloopsByName
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
@@ -312,6 +312,10 @@ class TaskSupervisor(NoExecutor):
     def pool_for(self, tt: TaskType) -> Pool:
         """Return the pool that runs tasks of a kind; the process pool is made on first use."""
         return self._supervisor_parts.pools.pool_for(tt)
+
+    # The names of the pools in version 0.1. Programs that look into the pools go on working.
+    _threads: Any = FormerName("threads")
+    _processes: Any = FormerName("processes")
 
     thread_pool_size: int = size_of("thread", "pool_size")
     thread_reserve_normal: int = size_of("thread", "reserve_normal")

@@ -9,6 +9,7 @@ import atasker_like
 from atasker_like import (TT_COROUTINE, SupervisorError, TaskSupervisor, background_task,
                           background_worker, wait_completed)
 from atasker_like.supervisor import interpreter_exit
+from atasker_like.supervisor.pool_manager import FormerName
 from tests.support import PATIENCE
 from tests.support.threads import started, wait_for
 
@@ -80,8 +81,8 @@ def test_subclass_with_attributes_of_every_private_name_works():
 def test_supervisor_has_one_private_attribute():
     supervisor = TaskSupervisor()
     assert [name for name in vars(supervisor) if name.startswith("_")] == ["_supervisor_parts"]
-    names = [name for name in vars(TaskSupervisor) if name.startswith("_")
-             and not name.startswith("__")]
+    names = [name for name, value in vars(TaskSupervisor).items() if name.startswith("_")
+             and not name.startswith("__") and not isinstance(value, FormerName)]
     assert names == ["_supervisor_parts"]
 
 
@@ -143,3 +144,24 @@ def test_stop_of_an_interrupted_program_drains_only_if_it_is_asked_to(drain, lef
     go.set()
     stop.join(PATIENCE)
     assert (stop.outcome.items_left, len(items)) == (left, 2 - left)
+
+
+def test_former_names_of_pools_can_be_read(supervisor):
+    supervisor.start()
+    assert supervisor._threads.thread_count() >= 0
+    assert supervisor._processes is None
+
+
+def test_former_name_of_a_pool_is_free_for_the_field_of_a_subclass():
+    class Own(TaskSupervisor):
+        def __init__(self):
+            super().__init__()
+            self._threads = ["mine"]
+
+    own = Own()
+    own.start()
+    try:
+        assert own._threads == ["mine"]
+        assert background_task(abs, supervisor=own)(-1).value(10) == 1
+    finally:
+        own.stop()
