@@ -37,8 +37,9 @@ class ExecutorAdapter:
     #: True if several short calls may go in as one: a worker that dies breaks the executor, so that
     #: all its calls are lost anyway, or the executor repeats calls anyway.
     bundles: bool = False
-    #: True if the executor searches the arguments of a call for futures, but not bytes.
-    searches: bool = False
+    #: True if a call goes in as bytes: the executor searches other arguments for futures, and loses
+    #: a worker by a function that the worker cannot import.
+    as_bytes: bool = False
     #: True if the executor repeats the calls of a worker that dies.
     repeats: bool = False
 
@@ -162,7 +163,7 @@ class _DaskAdapter(ExecutorAdapter):
 
     # Dask computes equal calls once. No two of ours are equal, since each has the id of a task and
     # the number of an attempt.
-    repeats = searches = True
+    repeats = as_bytes = True
 
     def __init__(self, executor: Any) -> None:
         super().__init__(executor)

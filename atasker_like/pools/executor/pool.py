@@ -23,6 +23,7 @@ slot until the executor reports its end, since it occupies the executor as long.
 """
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from time import perf_counter
 
@@ -43,7 +44,7 @@ from .adapters import ExecutorAdapter
 from .call import Call
 from .packing import broken, dumps, lost, pack, unpack
 from .prefetch import AHEAD_SECONDS, Prefetched
-from .remote_call import ORIGIN, run_local, run_packed, run_remote
+from .remote_call import ORIGIN, RunWhenLoaded, run_local, run_remote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -314,8 +315,11 @@ class ExternalPool(Pool):
             else:
                 arguments = entries, (spec.name, spec.options.retries, spec.takes_id, adapter.name,
                                       ORIGIN, adapter.python, AHEAD_SECONDS)
-                handle = (adapter.submit(run_packed, (dumps(arguments),), on_done)
-                          if adapter.searches else adapter.submit(run_remote, arguments, on_done))
+                if adapter.as_bytes:
+                    packed = dumps(RunWhenLoaded(arguments))
+                    handle = adapter.submit(pickle.loads, (packed,), on_done)
+                else:
+                    handle = adapter.submit(run_remote, arguments, on_done)
         except BaseException as error:
             for one in calls:
                 self._returned(one, broken(one.task, adapter, error, "did not take"), None,

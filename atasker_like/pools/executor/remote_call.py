@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     #: The kind of the result, the pickled result, the seconds that the function ran, log records.
     Result = Tuple[int, Optional[bytes], float, List[bytes]]
 
-__all__ = ["ExecutorTaskView", "ORIGIN", "dumps_by_value", "has_code", "run_local", "run_packed",
+__all__ = ["ExecutorTaskView", "ORIGIN", "RunWhenLoaded", "dumps_by_value", "has_code", "run_local",
            "run_remote"]
 
 #: Names this process, so that a call knows that it runs in the process that has submitted it.
@@ -120,9 +120,22 @@ def run_remote(entries: Sequence[Entry], common: Common) -> list[Result]:
     return results
 
 
-def run_packed(call: bytes) -> list[Result]:
-    """Do the same as :func:`run_remote`, for an executor that would look into the arguments."""
-    return run_remote(*pickle.loads(call))
+class RunWhenLoaded:
+    """An object whose pickle runs a call when it is loaded, and loads as the results.
+
+    A worker gets ``pickle.loads`` and the bytes. It needs this package only when the call runs, so
+    a worker without the package fails the call and nothing else.
+
+    :param arguments: those of :func:`run_remote`.
+    """
+
+    __slots__ = ("arguments",)
+
+    def __init__(self, arguments: tuple[list[Entry], Common]) -> None:
+        self.arguments = arguments
+
+    def __reduce__(self) -> tuple[Callable[..., list[Result]], tuple[list[Entry], Common]]:
+        return run_remote, self.arguments
 
 
 def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common: Common) -> Result:
