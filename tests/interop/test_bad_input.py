@@ -1,4 +1,4 @@
-"""Engines whose workers cannot run the calls: each call fails with the cause, and the rest goes on."""
+"""Engines whose workers cannot run calls: each call fails with the cause, and the rest goes on."""
 import json
 import os
 import subprocess

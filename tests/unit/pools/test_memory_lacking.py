@@ -1,4 +1,4 @@
-"""Large buffers in a program or a process that has no room for them: an error of the task concerned."""
+"""Large buffers for which a program or a process has no room: only the task concerned fails."""
 import json
 import shutil
 import subprocess
