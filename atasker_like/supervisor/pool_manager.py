@@ -49,8 +49,8 @@ if TYPE_CHECKING:
         def open(self) -> None: ...
         def close(self, deadline: float | None) -> None: ...
 
-__all__ = ["FormerName", "SIZES", "PoolManager", "checked_limits", "checked_sizes", "size_of", "total_slots",
-           "with_min_size"]
+__all__ = ["FormerName", "SIZES", "PoolManager", "checked_limits", "checked_sizes", "size_of",
+           "total_slots", "with_min_size"]
 
 #: The sizes of a pool: slots for tasks of any priority, and those in reserve.
 SIZES = "pool_size", "reserve_normal", "reserve_high"
