@@ -166,7 +166,11 @@ class TaskPicklingError(SupervisorError, PicklingError):
 
 
 class ExecutionError(SupervisorError, RuntimeError):
-    """Some tasks failed or were cancelled. ``results`` is a tuple of TaskResults, in order."""
+    """Some tasks failed or were cancelled. ``results`` is a tuple of TaskResults, in order.
+
+    After a wait for tasks with ``strict=True``, it has all results. After a strict run of a queue,
+    ``tmap``, ``pmap`` or ``amap``, it has those of the tasks that did not succeed.
+    """
 
     def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message)

@@ -114,8 +114,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an
         asyncio loop.
-    :param restart: when the worker goes on: ``'on_failure'`` (the default), after a failed run;
-        ``'always'``, also after a run that returned False; ``'never'``. A worker without another
+    :param restart: when the worker goes on (default: ``'on_failure'``). ``'on_failure'`` is after a
+        failed run. ``'always'`` is also after a run that returned False. A worker without another
         trigger pauses before it goes on: 0.01 s, and twice as long after each further such run. The
         longest pause is 5 s.
     :param max_restarts: the worker stops, with an error in the log, after so many restarts within

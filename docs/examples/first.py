@@ -7,7 +7,7 @@ def area(width, height):
     return width * height
 
 
-# each call runs in a pool process
+# TT_MP: each call runs in a pool process
 power = background_task(pow, tt=TT_MP)
 
 # programs with process tasks need this line
