@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.gate, pytest.mark.slow, pytest.mark.timeout(240)]
 #: An interpreter of another version of Python with the same version of distributed.
 OTHER_PYTHON = os.environ.get("INTEROP_PYTHON")
 
+VERSIONS = """
+import sys, distributed
+print("%d.%d" % sys.version_info[:2], distributed.__version__)
+"""
+
 BEGIN = """
 import json, sys
 from atasker_like import TT_MP, background_task, task_supervisor
@@ -70,15 +75,18 @@ def test_code_fails_where_workers_of_dask_have_another_python(tmp_path):
     pytest.importorskip("distributed")
     if OTHER_PYTHON is None:
         pytest.skip("INTEROP_PYTHON names no interpreter of another version with distributed")
-    version = subprocess.check_output([OTHER_PYTHON, "-c", "import sys; print('%d.%d' % "
-                                       "sys.version_info[:2])"], universal_newlines=True).strip()
-    assert version != "%d.%d" % sys.version_info[:2]
+    (here, of_dask), (version, of_workers) = (
+        subprocess.check_output([python, "-c", VERSIONS], universal_newlines=True).split()
+        for python in (sys.executable, OTHER_PYTHON))
+    assert version != here
+    if of_workers != of_dask:
+        pytest.skip("distributed %s and %s do not understand each other" % (of_dask, of_workers))
     with dask_cluster(tmp_path, python=OTHER_PYTHON) as found_in:
         found = json.loads(run_script(DASK, found_in, 2).splitlines()[-1])
     for kind in "lambda", "script", "data":
         name, text = found.pop(kind)
         assert name == "TaskPicklingError"
-        assert "its code was sent from Python %d.%d" % sys.version_info[:2] in text
+        assert "its code was sent from Python " + here in text
         assert "the worker runs Python " + version in text
     assert found == {"slots": 2, "module": 32, "engine": 64, "workers": 2, "complete": True}
 

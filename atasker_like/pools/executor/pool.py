@@ -296,8 +296,7 @@ class ExternalPool(Pool):
         del bundle
         if not calls:
             return
-        call = calls[0]
-        task, adapter, spec = call.task, call.adapter, call.task._spec
+        adapter = calls[0].adapter
 
         def on_done(error: BaseException | None, value: Any, thrown_out: bool) -> None:
             self._bundle_returned(calls, error, value, thrown_out)
@@ -306,20 +305,7 @@ class ExternalPool(Pool):
             for one in calls:
                 one.bundle = calls
         try:
-            if adapter.in_process:
-                args, kwargs = arguments
-                if spec.takes_id:
-                    kwargs = dict(kwargs or (), _task_id=task.id)
-                handle = adapter.submit(
-                    run_local, (task, child.undecorated(spec.target), args, kwargs), on_done)
-            else:
-                arguments = entries, (spec.name, spec.options.retries, spec.takes_id, adapter.name,
-                                      ORIGIN, adapter.python, AHEAD_SECONDS)
-                if adapter.as_bytes:
-                    packed = dumps(RunWhenLoaded(arguments))
-                    handle = adapter.submit(pickle.loads, (packed,), on_done)
-                else:
-                    handle = adapter.submit(run_remote, arguments, on_done)
+            handle = adapter.submit(*_form(calls[0], entries, arguments), on_done)
         except BaseException as error:
             for one in calls:
                 self._returned(one, broken(one.task, adapter, error, "did not take"), None,
@@ -635,3 +621,19 @@ class ExternalPool(Pool):
 
     def kill_all(self) -> None:
         """Do nothing: the processes belong to the executor."""
+
+
+def _form(call: Call, entries: list[Entry],
+          arguments: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return the function and the arguments that an executor gets for calls of one function."""
+    task, adapter, spec = call.task, call.adapter, call.task._spec
+    if adapter.in_process:
+        args, kwargs = arguments
+        if spec.takes_id:
+            kwargs = dict(kwargs or (), _task_id=task.id)
+        return run_local, (task, child.undecorated(spec.target), args, kwargs)
+    common = (spec.name, spec.options.retries, spec.takes_id, adapter.name, ORIGIN, adapter.python,
+              AHEAD_SECONDS)
+    if adapter.as_bytes:
+        return pickle.loads, (dumps(RunWhenLoaded((entries, common))),)
+    return run_remote, (entries, common)
