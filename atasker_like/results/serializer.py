@@ -362,17 +362,15 @@ def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str],
                      texts: dict[str, str]) -> None:
     """Add the texts of tasks that succeeded at once. The values are JSON."""
     epoch = 1e6 * (time() - perf_counter())
-    last = form = None
+    spec = start = None
     for (task_id, task), value in zip(tasks.items(), values):
-        spec = task._spec
-        if spec is not last:
-            last, name = spec, _name_text(spec.name).replace("%", "%%")
-            form = (f'{{"state":"SUCCESS","name":{name},"attempts":1,'
-                    '"times":[%d,%d,%d],"result":%s}')
-        assert form is not None
+        if task._spec is not spec:
+            spec = task._spec
+            start = f'{{"state":"SUCCESS","name":{_name_text(spec.name)},"attempts":1,"times":['
         queued = task._queued
-        texts[task_id] = form % (epoch + 1e6 * queued, 1e6 * (task._started - queued),
-                                 1e6 * (task._completed - queued), value)
+        times = (f'{int(epoch + 1e6 * queued)},{int(1e6 * (task._started - queued))},'
+                 f'{int(1e6 * (task._completed - queued))}')
+        texts[task_id] = f'{start}{times}],"result":{value}}}'
 
 
 def _micros_between(queued: float, later: float | None) -> str:

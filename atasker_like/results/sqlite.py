@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import count
+from itertools import chain, count
 from threading import local
 from time import monotonic
 from weakref import WeakValueDictionary
@@ -42,7 +42,7 @@ APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 
 #: Rows of one statement. Each statement releases the GIL, and in a busy program taking it again
 #: lasts longer than inserting the rows. Old versions of SQLite allow 999 variables in a statement.
-ROWS_PER_STATEMENT = 333
+ROWS_PER_STATEMENT = 499
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
 #: Pages of the log (16 MB) after which a commit moves them into the file. That waits for the disk,
@@ -134,10 +134,9 @@ class SQLiteBackend(Backend):
         def insert(database: sqlite3.Connection) -> None:
             for start in range(0, len(entries), ROWS_PER_STATEMENT):
                 batch = entries[start:start + ROWS_PER_STATEMENT]
-                values: list[Any] = [expires] * (3 * len(batch))
-                values[0::3] = [task_id for task_id, _ in batch]
-                values[2::3] = [text for _, text in batch]
-                database.execute(_INSERT + ",".join(["(?,?,?)"] * len(batch)), values)
+                # ?1 is the expiry of all rows. A plain ? follows the greatest number before it.
+                rows = "(?2,?1,?)" + ",(?,?1,?)" * (len(batch) - 1)
+                database.execute(_INSERT + rows, [expires, *chain.from_iterable(batch)])
             if self.ttl is not None and now >= self._sweep_at:
                 limit = max(MAX_SWEPT, 2 * len(entries))
                 swept = database.execute("DELETE FROM results WHERE task_id IN "

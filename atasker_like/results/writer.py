@@ -474,16 +474,16 @@ class ResultWriter:
         return {key: text for key in keys if self._published.get(key, -1.0) < oldest}
 
     def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
-        tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
-        if tasks:
-            texts = self.backend.codec.encode_tasks(_storable(tasks), self._arguments,
-                                                    self.backend.address)
-            with self._lock:
-                # The texts replace the tasks: a second try need not encode again.
-                for task_id in tasks:
-                    batch.pop(task_id)
-                batch.update(texts)
-        return batch        # type: ignore[return-value]
+        """Replace the tasks of a batch by their texts, so that a second try need not encode."""
+        texts = {task_id: text for task_id, text in batch.items() if isinstance(text, str)}
+        tasks: Any = batch
+        if texts:
+            tasks = {task_id: task for task_id, task in batch.items() if task_id not in texts}
+        texts.update(self.backend.codec.encode_tasks(_storable(tasks), self._arguments,
+                                                     self.backend.address))
+        with self._lock:
+            self._writing = dict(texts)
+        return texts
 
     def _collect(self) -> dict[Task[Any], None]:
         """Move the tasks of the queue to where they are found by id.
@@ -501,12 +501,13 @@ class ResultWriter:
             spec = task._spec
             if spec is not last:
                 pool: Any = spec.pool
-                last, ignored, prefix = spec, spec.options.ignore_result, pool.registry.prefix
+                last, ignored = spec, spec.options.ignore_result
+                form = pool.registry.prefix.replace("%", "%%") + "%012x"
             if not ignored:
                 # task.id, inlined: this runs for every task, and competes with those that run.
                 extra = task._extra
                 if extra is None or extra.task_id is None:
-                    waiting[f"{prefix}{task._number:012x}"] = task
+                    waiting[form % task._number] = task
                 else:
                     waiting[extra.task_id] = task
         return collected
