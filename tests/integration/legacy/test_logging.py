@@ -8,6 +8,7 @@ from atasker import TT_MP, Locker, background_task, set_debug, wait_completed
 from atasker_like import legacy
 from atasker_like._log import log
 from tests.support import PATIENCE
+from tests.support.threads import merged
 
 from . import functions
 
@@ -66,6 +67,7 @@ def test_error_nobody_looked_at_under_install_comes_from_the_logger_atasker(task
         raise ValueError("nobody looks")
 
     wait_completed(fails())
+    merged(lambda: own(records))
     assert own(records) == [("atasker", "ERROR")]
 
 
