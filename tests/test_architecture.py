@@ -494,6 +494,12 @@ def test_no_struck_phrase_is_in_the_text_of_a_test(path):
     assert not re.findall(r"""(?<!['"|])\b(?:whoever|for ever|unless told|say whether)\b""", text)
 
 
+def test_unit_tests_are_in_the_folders_of_the_package():
+    unit = PACKAGE.parent / "tests" / "unit"
+    assert {str(path.parent.relative_to(unit)) for path in unit.rglob("test_*.py")} <= {
+        str(path.parent.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
+
+
 def words_of(identifier):
     """Return the words of an identifier in lower case, with a space before and after each."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", identifier)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from . import runner, table
-from .sides import PEERS, SIDES, missing
+from .implementations import PEERS, SIDES, missing
 
 _COUNTS = ("injected", "lost", "duplicated", "leaked")
 

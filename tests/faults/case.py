@@ -61,9 +61,9 @@ class Case:
     def __init__(self, fault, arguments):
         import os
 
+        from .implementations import SIDES
         from .oracle import Oracle, Surroundings, shared_memory, start_helpers
         from .scene import Scene
-        from .sides import SIDES
 
         self.fault, self.arguments = fault, arguments
         start_helpers(arguments.method)
@@ -88,8 +88,8 @@ class Case:
         self.skipped = None
 
     def run(self, out):
+        from .implementations import Inexpressible
         from .scene import Abandoned
-        from .sides import Inexpressible
 
         oracle, scene = self.oracle, self.scene
         try:

@@ -9,10 +9,10 @@ import threading
 from contextlib import suppress
 from time import monotonic
 
-from . import deeds, work
+from . import task_functions, work
+from .fixtures import within
 from .interrupts import Handler
 from .oracle import FAILED, SUCCEEDED, shorten
-from .staging import within
 
 #: Seconds of the quick form.
 QUICK = 3.0
@@ -185,18 +185,17 @@ class Chaos:
                 **({"lane": "process"} if chance.random() < 0.5 else {}),
             )
         if kind == 1:
-            return self._inject(dies(signal.SIGSEGV), deeds.segfault)
+            return self._inject(dies(signal.SIGSEGV), task_functions.segfault)
         if kind == 2:
             return self._inject(dies(None, 3), work.leave, 3)
-        return self._inject(dies(9), deeds.end_in_a_while, 0.02)
+        return self._inject(dies(9), task_functions.end_in_a_while, 0.02)
 
     def _late(self, chance):
         from atasker_like import TaskTimeoutError
 
         kind = self._kind(chance)
-        function = {"thread": _until_cancelled, "process": deeds.pause, "coroutine": asyncio.sleep}[
-            kind
-        ]
+        function = {"thread": _until_cancelled, "process": task_functions.pause,
+                    "coroutine": asyncio.sleep}[kind]
         options = {"lane": kind} if chance.random() < 0.3 else {}
         handle = self._inject(
             fails(TaskTimeoutError),
@@ -220,7 +219,7 @@ class Chaos:
         )
         return self._inject(
             allowed,
-            deeds.fail_until,
+            task_functions.fail_until,
             path,
             times,
             times,
@@ -270,7 +269,7 @@ class Chaos:
         )
 
     def _forks(self, chance):
-        return self._submit(gives(0), deeds.fork_and_leave)
+        return self._submit(gives(0), task_functions.fork_and_leave)
 
     # -- those who disturb -----------------------------------------------------------------------
 
@@ -388,7 +387,7 @@ def _until_cancelled(seconds):
     deadline = monotonic() + seconds
     while monotonic() < deadline:
         current_task().check_cancelled()
-        deeds.pause(0.002)
+        task_functions.pause(0.002)
 
 
 # -- what may become of a task -------------------------------------------------------------------

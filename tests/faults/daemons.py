@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 from ..support.internals import parts
 from . import work
-from .staging import Log, Program, Refusing, attempt, within
+from .fixtures import Log, Program, Refusing, attempt, within
 
 #: Seconds that stop(wait=1) may take.
 STOP_TIME = 3.0

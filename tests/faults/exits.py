@@ -4,9 +4,9 @@ import signal
 import threading
 from time import monotonic
 
-from . import deeds, work
+from . import task_functions, work
+from .fixtures import Program, family, within
 from .oracle import command, outliving, session_of, settled
-from .staging import Program, family, within
 
 #: Seconds that a pool process may outlive its parent.
 OUTLIVE = 2.0
@@ -159,7 +159,7 @@ def fork_with_busy_pools(scene):
         in_task.outcome[0] == "succeeded", "forking in a task: %s" % (in_task.outcome,)
     ):
         _forked(scene, in_task.outcome[1], "in a task")
-    scene.submit(deeds.fork_and_leave, expected=(0,))
+    scene.submit(task_functions.fork_and_leave, expected=(0,))
     for gate in gates:
         gate.open()
     scene.succeeded(*waiting)
@@ -367,7 +367,7 @@ class _Finalizers:
     """
 
     def __init__(self, scene, kinds, count):
-        from .staging import enter
+        from .fixtures import enter
 
         self._scene, self._kinds, self._enter = scene, kinds, enter
         self._bound = None
@@ -385,7 +385,7 @@ class _Finalizers:
         return finalized.__del__
 
     def _submit(self):
-        from .staging import bind
+        from .fixtures import bind
 
         if self._bound is None:
             self._bound = {kind: bind(self._scene, kind) for kind in self._kinds}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from . import work
-from .staging import AtLine, attempt, bind, conclude, enter, within
+from .fixtures import AtLine, attempt, bind, conclude, enter, within
 
 #: Lines that are left out between two interrupts of a quick form, and one.
 STRIDE = 7

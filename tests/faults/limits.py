@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 
 from . import work
-from .staging import Log, Refusing, conclude, no_processes, no_threads
+from .fixtures import Log, Refusing, conclude, no_processes, no_threads
 
 #: How often a second something that fails may be tried again, at most. More
 #: tries waste a core.

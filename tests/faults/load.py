@@ -5,7 +5,7 @@ import threading
 from collections import Counter, deque
 from time import monotonic
 
-from . import deeds, work
+from . import task_functions, work
 
 # -- 37 ------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class _EndlessHigh:
             if self._over:
                 return
         handle = self._scene.submit(
-            deeds.pause, 0.001, 1, kind=self._kind, priority=TASK_HIGH, expected=(1,)
+            task_functions.pause, 0.001, 1, kind=self._kind, priority=TASK_HIGH, expected=(1,)
         )
         handle.native.add_done_callback(self._next)
 
@@ -146,7 +146,7 @@ class _Crowd:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
-        deeds.pause(0.0005)
+        task_functions.pause(0.0005)
         with self._lock:
             self._now -= 1
 
@@ -163,7 +163,7 @@ def resized(scene):
                 (
                     scene.submit(crowd.enter, kind=kind, expected=(None,))
                     if kind == "thread"
-                    else scene.submit(deeds.pause, 0.0005, 1, expected=(1,))
+                    else scene.submit(task_functions.pause, 0.0005, 1, expected=(1,))
                 )
                 for _ in range(12)
             ]

@@ -4,8 +4,8 @@ import sys
 import threading
 from time import monotonic
 
-from . import deeds, work
-from .staging import Log, Uncaught, enter, within
+from . import task_functions, work
+from .fixtures import Log, Uncaught, enter, within
 
 # -- 34 ------------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ def awaiter_cancelled(scene):
             scene.survived(pids[0])
 
             gate = scene.gate()
-            awaiter, handle, before = _apply(scene, deeds.stay, gate)
+            awaiter, handle, before = _apply(scene, task_functions.stay, gate)
             await _applied(scene, handle, before)
             (pid,) = scene.arrived(gate)
             await _cancelled(awaiter, way)
@@ -299,7 +299,7 @@ def wall_clock_jumps(scene):
                 path = "%s/retried-%s-%d" % (scene.folder, kind, turn)
                 retried.append(
                     scene.submit(
-                        deeds.fail_until,
+                        task_functions.fail_until,
                         path,
                         1,
                         4,

@@ -5,8 +5,8 @@ import weakref
 from unittest import mock
 
 from . import work
+from .fixtures import Log, within
 from .oracle import settled
-from .staging import Log, within
 
 
 class Answers:

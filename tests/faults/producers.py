@@ -13,8 +13,8 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 
-from . import deeds, work
-from .sides import start_method
+from . import task_functions, work
+from .implementations import start_method
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def worker_that_kills(scene):
     from atasker_like import TT_MP, BackgroundIntervalWorker, background_task
 
     class Worker(BackgroundIntervalWorker):
-        run = staticmethod(deeds.kill_every_other)
+        run = staticmethod(task_functions.kill_every_other)
 
         def process_result(self, result):
             results.append(result)
@@ -115,7 +115,7 @@ def queue_worker_while_processes_die(scene):
     from atasker_like import BackgroundQueueWorker
 
     class Worker(BackgroundQueueWorker):
-        run = staticmethod(deeds.note_and_give)
+        run = staticmethod(task_functions.note_and_give)
 
         def process_result(self, result):
             results.append(result)
@@ -303,7 +303,7 @@ def executor_whose_process_dies(scene):
         return ProcessPoolExecutor(2, mp_context=scene.side.context)
 
     with supervisor_of(scene) as supervisor:
-        note = background_task(deeds.note_and_give, tt=TT_MP, supervisor=supervisor)
+        note = background_task(task_functions.note_and_give, tt=TT_MP, supervisor=supervisor)
         die = background_task(work.end_by_signal, tt=TT_MP, supervisor=supervisor)
         for number in range(scene.count(1, 20)):
             with executor() as broken:

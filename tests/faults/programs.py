@@ -12,9 +12,9 @@ def _scene(side, method, folder):
     import os
     import random
 
+    from .implementations import SIDES
     from .oracle import Oracle
     from .scene import Scene
-    from .sides import SIDES
 
     scene = Scene(
         SIDES[side](method), Oracle(os.path.join(folder, "journal")), folder, method, False, 0, 20.0
@@ -37,12 +37,12 @@ def parent(scene, end):
     import os
     import signal
 
-    from . import deeds, work
+    from . import task_functions, work
 
     scene.open(size=3)
     scene.census()
     gate = scene.gate()
-    scene.submit(deeds.stay, gate)
+    scene.submit(task_functions.stay, gate)
     scene.submit(work.hold_the_interpreter, gate, 1000)
     gate.wait(2)
     _say("ready")
@@ -218,13 +218,13 @@ def daemon(scene, when):
     """Close all descriptors, as daemons do, while the pool is idle, busy or about to be stopped."""
     import os
 
-    from . import deeds
+    from . import task_functions
 
     victims = []
     scene.open(size=2)
     if when in ("busy", "stopping"):
         gate = scene.gate()
-        victims = [scene.submit(deeds.stay, gate) for _ in range(2)]
+        victims = [scene.submit(task_functions.stay, gate) for _ in range(2)]
         scene.arrived(gate, 2)
     else:
         scene.census()

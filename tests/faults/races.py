@@ -7,7 +7,7 @@ from time import monotonic
 
 from ..support.internals import manager
 from . import work
-from .staging import Log, bind, enter, rounds, within
+from .fixtures import Log, bind, enter, rounds, within
 
 # -- 29 ------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from time import monotonic
 
 from tests.plugins import prelaunch
 
+from .implementations import SIDES
 from .oracle import outliving, session_of
-from .sides import SIDES
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

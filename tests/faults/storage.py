@@ -8,7 +8,7 @@ import sys
 from contextlib import closing, contextmanager
 
 from . import work
-from .staging import Log, Program, rounds
+from .fixtures import Log, Program, rounds
 
 #: Bytes that a file may have on the full disk; a result has more.
 ROOM = 128 << 10

@@ -3,9 +3,9 @@ modules."""
 import re
 from typing import Any, Callable, NamedTuple, Tuple
 
-from . import (chaos, crossing, daemons, deaths, exits, freezing, interrupts, limits, load, loops,
-               objects, pools, producers, races, storage, strangers, worlds)
-from .sides import PEERS
+from . import (chaos, daemons, deaths, exits, foreign_processes, freezing, interrupts, limits, load,
+               loops, objects, pickling, pools, producers, races, storage, worlds)
+from .implementations import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
 ALL = ("fork", "forkserver", "spawn", "template")
@@ -64,10 +64,10 @@ TABLE = [
     Fault(11, "workers that hang", producers.workers_that_hang),
     Fault(12, "C that holds the interpreter", freezing.interpreter_held,
           peers=("ProcessExecutor", "pebble")),
-    Fault(13, "pickling raises", crossing.pickling_raises, peers=PEERS),
-    Fault(14, "pickling exits", crossing.pickling_exits, peers=PEERS),
-    Fault(14, "pickling ends the process", crossing.pickling_ends_the_process, peers=PEERS),
-    Fault(15, "an error that cannot be rebuilt", crossing.error_not_rebuilt, peers=PEERS),
+    Fault(13, "pickling raises", pickling.pickling_raises, peers=PEERS),
+    Fault(14, "pickling exits", pickling.pickling_exits, peers=PEERS),
+    Fault(14, "pickling ends the process", pickling.pickling_ends_the_process, peers=PEERS),
+    Fault(15, "an error that cannot be rebuilt", pickling.error_not_rebuilt, peers=PEERS),
     Fault(16, "memory exhausted", pools.memory_exhausted, peers=PEERS),
     Fault(17, "no second thread", limits.no_second_thread, NONE),
     Fault(17, "no first thread", limits.no_first_thread, NONE),
@@ -162,8 +162,9 @@ TABLE = [
     Fault(41, "a file that another process holds", storage.file_locked),
     Fault(41, "a file that is spoilt", storage.file_spoilt),
     Fault(41, "killed while it stores", storage.killed_while_storing),
-    Fault(42, "strangers at the local server", strangers.at_the_local_server, ("forkserver",)),
-    Fault(42, "clients that disappear", strangers.clients_that_disappear, NONE),
+    Fault(42, "strangers at the local server", foreign_processes.at_the_local_server,
+          ("forkserver",)),
+    Fault(42, "clients that disappear", foreign_processes.clients_that_disappear, NONE),
     Fault(43, "no temporary folder", daemons.no_temporary_folder),
     Fault(43, "no socket in the temporary folder", daemons.no_socket),
     Fault(43, "the socket removed", daemons.socket_removed),

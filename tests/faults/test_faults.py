@@ -3,12 +3,12 @@ import os
 
 import pytest
 
-from . import runner, sides, table
+from . import implementations, runner, table
 
 #: Start methods of the quick form; ``python3 -m tests.faults`` takes all of them.
 METHODS = os.environ.get("FAULTS_METHODS", "-,forkserver").split(",")
 #: The library, and the sides that have to keep all that it promises.
-SIDES = [name for name, side in sides.SIDES.items() if side.strict]
+SIDES = [name for name, side in implementations.SIDES.items() if side.strict]
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 
 

@@ -10,9 +10,9 @@ from functools import partial
 
 from tests.support.patches import libraries
 
-from . import deeds, work
+from . import task_functions, work
+from .fixtures import Program
 from .producers import notes_in, supervisor_of
-from .staging import Program
 
 #: Seconds that a stop may take on a machine whose cores are busy: one that starts a process waits
 #: for it.
@@ -115,7 +115,8 @@ def cancel_that_lies(scene):
     path = os.path.join(scene.folder, "items")
     with lying_executor(scene.side.context) as executor, supervisor_of(scene) as supervisor:
         supervisor.mp_pool = executor
-        note = background_task(deeds.note_and_give, tt=TT_MP, supervisor=supervisor, timeout=20)
+        note = background_task(task_functions.note_and_give, tt=TT_MP, supervisor=supervisor,
+                               timeout=20)
         for number in range(scene.count(2, 10)):
             gate = scene.gate()
             stay = background_task(work.enter, tt=TT_MP, supervisor=supervisor)

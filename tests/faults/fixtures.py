@@ -13,9 +13,9 @@ from time import monotonic
 
 from ..support.interruptions import collector_off
 from . import work
+from .implementations import SIDES
 from .oracle import AFTERWARDS, Oracle
 from .scene import Abandoned, Scene
-from .sides import SIDES
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -7,7 +7,7 @@ import pytest
 from atasker_like import TaskSupervisor
 
 from ..support.interruptions import at_line, interrupt
-from .staging import AtLine
+from .fixtures import AtLine
 
 
 class Garbage:

@@ -1,5 +1,4 @@
-"""The sides: this library and its peers behind one small interface, each used as its documentation
-shows.
+"""This library and its peers behind one small interface, each used as its documentation shows.
 
 Nothing here is imported before the side is opened: a side must not be blamed for the threads and
 files of another.

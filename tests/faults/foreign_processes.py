@@ -1,4 +1,4 @@
-"""Row 42: those who come to the local server and do not belong there, or do not behave."""
+"""Row 42: clients of the local server that do not belong there, or do not behave."""
 import json
 import os
 import socket
@@ -33,7 +33,7 @@ def at_the_local_server(scene):
     go on meanwhile, and no handler runs for it."""
     from atasker_like import TaskSupervisor, service
 
-    from .staging import Log
+    from .fixtures import Log
 
     class Echo(service.Task):
         number: int

@@ -11,8 +11,7 @@ from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, TaskPic
                           background_task)
 from atasker_like.pools.process.serializer import use_cloudpickle
 from tests.support import PATIENCE, by_value
-
-from ...support.internals import manager
+from tests.support.internals import manager
 
 START_METHODS = ["forkserver", "spawn", "fork"]
 

@@ -10,10 +10,9 @@ import pytest
 
 from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_task, wait_completed
 from atasker_like.pools.process import main_module, pool as pools
+from tests.contract import functions as f
 from tests.support import PATIENCE
-
-from ..contract import functions as f
-from ..support.internals import manager
+from tests.support.internals import manager
 
 
 @pytest.fixture

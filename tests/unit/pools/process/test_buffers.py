@@ -13,9 +13,8 @@ from atasker_like import (TT_MP, ProcessDiedError, TaskPicklingError, TaskSuperv
 from atasker_like.pools.process import buffers
 from tests.support import PATIENCE, arrays, by_value
 from tests.support.arrays import LARGE, Array, large
+from tests.support.internals import manager
 from tests.support.interruptions import at_line
-
-from ...support.internals import manager
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors cross over a socket")
 
@@ -170,7 +169,8 @@ def test_result_for_which_there_is_no_memory_fails_one_task(supervisor):
     made = background_task(make, tt=TT_MP, supervisor=supervisor)
     error = made(LARGE).exception(PATIENCE)
     assert type(error) is TaskPicklingError
-    assert "task make ran, but its result cannot be sent: there is no shared memory" in str(error)
+    assert str(error).startswith("task make (")
+    assert "ran, but its result cannot be sent: there is no shared memory" in str(error)
     assert arrays.look(made(1_500_000).value(PATIENCE)) == (1_500_000, 1, 1)
 
 
