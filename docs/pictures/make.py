@@ -30,9 +30,9 @@ def folded(svg):
 
 
 class Picture:
-    """An SVG picture with boxes, texts and arrows."""
+    """An SVG picture with boxes, texts and arrows, as wide as the page of a phone."""
 
-    def __init__(self, name, title, width, height):
+    def __init__(self, name, title, height, width=420):
         self.name = name
         self._parts = [HEAD.format(name=name, title=escape(title), width=width, height=height)]
 
@@ -63,104 +63,99 @@ class Picture:
 
 
 def choice():
-    picture = Picture("choice", "Choose thread, process or event loop", 680, 300)
-    picture.text(50, 37, "Begin here")
-    picture.arrow((96, 32), (156, 32))
-    picture.box(156, 10, 240, 44, "Is the function async def?")
-    picture.arrow((396, 32), (490, 32), label="yes", at=(440, 26))
-    picture.box(490, 6, 180, 52, "event loop", "@background_task")
-    picture.arrow((276, 54), (276, 84), label="no", at=(292, 74))
-    picture.box(156, 84, 240, 44, "Must it be ended by force?")
-    picture.arrow((396, 106), (490, 106), label="yes", at=(440, 100))
-    picture.box(490, 84, 180, 118, "process", "tt=TT_MP")
-    picture.arrow((276, 128), (276, 158), label="no", at=(292, 148))
-    picture.box(156, 158, 240, 44, "Does it compute in Python?")
-    picture.arrow((396, 180), (490, 180), label="yes", at=(440, 174))
-    picture.arrow((276, 202), (276, 240), label="no", at=(292, 226))
-    picture.box(156, 240, 240, 52, "thread", "@background_task")
+    picture = Picture("choice", "Choose thread, process or event loop", 326)
+    picture.text(116, 16, "Begin here")
+    picture.arrow((116, 22), (116, 44))
+    for y, question in ((44, "Is the function async def?"), (118, "Must it be ended by force?"),
+                        (192, "Does it compute in Python?")):
+        picture.box(6, y, 220, 44, question)
+        picture.arrow((226, y + 22), (276, y + 22), label="yes", at=(250, y + 16))
+        picture.arrow((116, y + 44), (116, y + 74), label="no", at=(132, y + 64))
+    picture.box(276, 40, 140, 52, "event loop", "@background_task")
+    picture.box(276, 118, 140, 118, "process", "tt=TT_MP")
+    picture.box(46, 266, 140, 52, "thread", "@background_task")
     return picture
 
 
 def life():
-    picture = Picture("life", "The life of a task", 680, 260)
-    picture.text(24, 124, "call")
-    picture.arrow((44, 119), (90, 119))
-    picture.box(90, 92, 110, 54, "QUEUED", "pending")
-    picture.arrow((200, 119), (310, 119), label="a slot is free", at=(255, 112))
-    picture.box(310, 92, 110, 54, "STARTED", "running")
-    picture.arrow((420, 119), (540, 119), label="the function ends", at=(480, 112))
-    picture.box(540, 92, 134, 54, "COMPLETED", "succeeded, failed")
-    picture.box(180, 200, 150, 54, "DELAYED", "pending, retrying")
-    picture.arrow((120, 146), (120, 227), (180, 227), label="delay", at=(98, 190))
-    picture.arrow((190, 200), (190, 146), label="its time", at=(222, 178))
-    picture.arrow((365, 146), (365, 227), (330, 227), label="failed, retries left",
-                  at=(375, 190), anchor="start")
-    picture.box(310, 6, 110, 54, "CANCELED", "cancelled")
-    picture.arrow((145, 92), (145, 33), (310, 33), label="cancel()", at=(220, 26))
-    picture.arrow((365, 92), (365, 60))
+    picture = Picture("life", "The life of a task", 342)
+    picture.text(215, 16, "call")
+    picture.arrow((215, 22), (215, 40))
+    picture.box(150, 40, 130, 54, "QUEUED", "pending")
+    picture.arrow((215, 94), (215, 160), label="a slot is free", at=(222, 132), anchor="start")
+    picture.box(150, 160, 130, 54, "STARTED", "running")
+    picture.arrow((215, 214), (215, 282), label="the function ends", at=(222, 254),
+                  anchor="start")
+    picture.box(140, 282, 150, 54, "COMPLETED", "succeeded, failed")
+    picture.box(4, 160, 122, 54, "DELAYED", "pending, retrying")
+    picture.arrow((150, 60), (36, 60), (36, 160), label="delay", at=(90, 54))
+    picture.arrow((86, 160), (86, 82), (150, 82), label="its time", at=(92, 126), anchor="start")
+    picture.arrow((176, 214), (176, 238), (65, 238), (65, 214), label="failed, retries left",
+                  at=(8, 258), anchor="start")
+    picture.box(318, 40, 98, 54, "CANCELED", "cancelled")
+    picture.arrow((280, 67), (318, 67), label="cancel()", at=(298, 30))
+    picture.arrow((280, 187), (367, 187), (367, 94), label="cancel()", at=(322, 206))
     return picture
 
 
 def slots():
-    picture = Picture("slots", "A pool with reserves and lanes", 680, 270)
-    picture.text(10, 22, "Waiting tasks", anchor="start", weight="bold")
-    picture.box(10, 34, 150, 40, "lane: 2 at once", dashed=True)
-    picture.box(10, 84, 150, 40, "lane: 100 a second", dashed=True)
-    picture.box(10, 134, 150, 40, "no lane", dashed=True)
-    for y, end in ((54, 90), (104, 104), (154, 118)):
-        picture.arrow((160, y), (220, end))
-    picture.box(220, 74, 130, 60, "run queue", "by priority")
-    picture.arrow((350, 104), (400, 104))
-    picture.text(400, 22, "Slots of the pool", anchor="start", weight="bold")
-    for number in range(8):
-        picture.box(400 + 22 * number, 84, 18, 40)
-    for number in range(2):
-        picture.box(584 + 22 * number, 84, 18, 40, dashed=True)
-    for number in range(2):
-        picture.box(634 + 22 * number, 84, 18, 40, dashed=True)
-    for y, end, name in ((154, 574, "LOW"), (186, 624, "NORMAL"), (218, 674, "HIGH")):
-        picture.arrow((400, y), (end, y))
-        picture.text(400, y + 18, name, anchor="start")
-    picture.text(400, 72, "pool_size=8", anchor="start")
-    picture.text(674, 54, "reserve_normal=2", anchor="end")
-    picture.text(674, 72, "reserve_high=2", anchor="end")
-    picture.text(400, 262, "CRITICAL starts at once, in a thread", anchor="start")
+    picture = Picture("slots", "A pool with reserves and lanes", 384)
+    picture.text(6, 18, "Waiting tasks", anchor="start", weight="bold")
+    for x, end, text in ((6, 170, "lane: 2 at once"), (144, 210, "lane: 100 a second"),
+                         (282, 250, "no lane")):
+        picture.box(x, 30, 132, 40, text, dashed=True)
+        picture.arrow((x + 66, 70), (end, 104))
+    picture.box(145, 104, 130, 54, "run queue", "by priority")
+    picture.arrow((210, 158), (210, 200))
+    picture.text(6, 194, "Slots of the pool", anchor="start", weight="bold")
+    for x, text in ((10, "pool_size=8"), (194, "reserve_normal=2"), (318, "reserve_high=2")):
+        picture.text(x, 220, text, anchor="start")
+    for x, number, dashed in ((10, 8, False), (214, 2, True), (338, 2, True)):
+        for place in range(number):
+            picture.box(x + 22 * place, 230, 18, 36, dashed=dashed)
+    for y, end, name in ((280, 184, "LOW"), (308, 258, "NORMAL"), (336, 382, "HIGH")):
+        picture.arrow((10, y), (end, y))
+        picture.text(10, y + 16, name, anchor="start")
+    picture.text(10, 378, "CRITICAL starts at once, in a thread", anchor="start")
     return picture
 
 
 def stop():
-    picture = Picture("stop", "The stages of stop()", 680, 190)
-    stages = (("1", "workers", "finish items"), ("2", "new tasks", "are refused"),
-              ("3", "delayed tasks", "are cancelled"), ("4", "other tasks", "finish"),
-              ("5", "threads and", "processes end"))
-    for number, lines in enumerate(stages):
-        x = 6 + 136 * number
-        picture.box(x, 40, 116, 76, *lines)
+    picture = Picture("stop", "The stages of stop()", 366)
+    picture.text(6, 18, "task_supervisor.stop(wait=30)", anchor="start", weight="bold")
+    stages = ("1  workers finish items", "2  new tasks raise an error",
+              "3  delayed tasks are cancelled", "4  other tasks finish",
+              "5  threads and processes end")
+    for number, text in enumerate(stages):
+        y = 32 + 58 * number
+        picture.box(6, y, 240, 42, text)
         if number < 4:
-            picture.arrow((x + 116, 78), (x + 136, 78))
-    picture.text(6, 22, "task_supervisor.stop(wait=30)", anchor="start", weight="bold")
-    picture.arrow((6, 140), (530, 140))
-    picture.text(268, 160, "at most wait= seconds")
-    picture.arrow((550, 140), (666, 140))
-    picture.text(608, 160, "at most 2.5 s")
-    picture.text(268, 182, "When the time is over, queued tasks are cancelled and processes end.")
+            picture.arrow((126, y + 42), (126, y + 58))
+    picture.arrow((268, 32), (268, 250))
+    picture.text(278, 134, "at most", anchor="start")
+    picture.text(278, 152, "30 seconds", anchor="start")
+    picture.arrow((268, 264), (268, 306))
+    picture.text(278, 282, "at most", anchor="start")
+    picture.text(278, 300, "2.5 seconds", anchor="start")
+    picture.text(6, 336, "When the 30 seconds are over, queued tasks are", anchor="start")
+    picture.text(6, 354, "cancelled and processes are ended.", anchor="start")
     return picture
 
 
 def service():
-    picture = Picture("service", "A service and its clients", 680, 230)
-    for y, name, kind in ((20, "program", "SyncClient"), (90, "program", "Client"),
-                          (160, "shell", "atasker-like send")):
-        picture.box(6, y, 150, 50, name, kind)
-        picture.arrow((156, y + 25), (236, 95 + y // 4))
-    picture.text(206, 60, "JSON")
-    picture.box(236, 90, 120, 50, "Service", "checks fields")
-    picture.arrow((356, 105), (420, 60))
-    picture.box(420, 34, 110, 50, "lane", "one at a time")
-    picture.arrow((356, 125), (420, 170), label="parallel=True", at=(366, 196))
-    picture.arrow((530, 60), (570, 104))
-    picture.arrow((420, 170), (540, 170), (570, 128))
-    picture.box(570, 90, 104, 50, "handler", "in a pool")
+    picture = Picture("service", "A service and its clients", 350)
+    for x, end, lines in ((6, 170, ("program", "SyncClient")), (144, 210, ("program", "Client")),
+                          (282, 250, ("shell", "atasker-like send"))):
+        picture.box(x, 6, 132, 50, *lines)
+        picture.arrow((x + 66, 56), (end, 100))
+    picture.text(340, 84, "JSON")
+    picture.box(145, 100, 130, 50, "Service", "checks fields")
+    picture.arrow((165, 150), (80, 198))
+    picture.box(10, 198, 140, 50, "lane", "one at a time")
+    picture.arrow((80, 248), (155, 292))
+    picture.arrow((255, 150), (330, 198), (330, 248), (265, 292), label="parallel=True",
+                  at=(322, 228), anchor="end")
+    picture.box(145, 292, 130, 50, "handler", "in a pool")
     return picture
 
 
