@@ -557,6 +557,11 @@ if TYPE_CHECKING:
                           supervisor: TaskSupervisor | None = None) -> R: ...
 
     @overload
+    async def co_mp_apply(f: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any],
+                          priority: int | None = None, delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
     async def co_mp_apply(f: Callable[..., R], args: Sequence[Any] = (), *,
                           kwargs: Mapping[str, Any], priority: int | None = None,
                           delay: Seconds | None = None,

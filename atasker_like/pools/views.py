@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .._checks import Seconds
+    from .._generics import A, Q, R
     from .base import Pool
 
 __all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView"]
@@ -109,7 +110,7 @@ class ThreadPoolView:
         self._is_shut_down = False
         self._futures: set[Future[Any]] = set()
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[R]:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
 
         :param function: any callable.
@@ -138,8 +139,8 @@ class ThreadPoolView:
         future.add_done_callback(self._futures.discard)
         return future
 
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any],
-            timeout: Seconds | None = None, chunksize: int = 1) -> Iterator[Any]:
+    def map(self, function: Callable[..., R], *iterables: Iterable[Any],
+            timeout: Seconds | None = None, chunksize: int = 1) -> Iterator[R]:
         """Submit a call for each item of the iterables; return an iterator over the results.
 
         :param function: it is called with an item of each iterable.
@@ -431,15 +432,15 @@ class ProcessPoolView:
         task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
         return PoolResult(self._keep([task]), True, callback, error_callback)
 
-    def map(self, func: Callable[..., Any], iterable: Iterable[Any],
-            chunksize: int | None = None) -> list[Any]:
+    def map(self, func: Callable[[A], R], iterable: Iterable[A],
+            chunksize: int | None = None) -> list[R]:
         """Call a function with each item; return the results in order.
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
         :param chunksize: without effect (default: None).
         """
-        results: list[Any] = self.map_async(func, iterable, chunksize).get()
+        results: list[R] = self.map_async(func, iterable, chunksize).get()
         return results
 
     def map_async(self, func: Callable[..., Any], iterable: Iterable[Any],
@@ -456,15 +457,15 @@ class ProcessPoolView:
         return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
                           error_callback)
 
-    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
-                chunksize: int | None = None) -> list[Any]:
+    def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
+                chunksize: int | None = None) -> list[R]:
         """Call a function with each item unpacked as its arguments; return the results in order.
 
         :param func: a function that a process can import.
         :param iterable: the arguments of each call.
         :param chunksize: without effect (default: None).
         """
-        results: list[Any] = self.starmap_async(func, iterable, chunksize).get()
+        results: list[R] = self.starmap_async(func, iterable, chunksize).get()
         return results
 
     def starmap_async(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],

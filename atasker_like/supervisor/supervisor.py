@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Coroutine, Mapping, Sequence, TypeVar, overload
 
-    from typing_extensions import Unpack
+    from typing_extensions import Literal, Unpack
 
     from .._checks import Seconds
     from ..engine.lanes import Lane
     from ..engine.spec import TaskSpec
     from ..jobs import AsyncJob, AsyncJobScheduler, JobOptions
     from ..loops import ALoop
-    from ..options import LaneSettings, TaskOptions
+    from ..options import LaneSettings, OnFull, TaskOptions
     from ..pools.base import Pool
     from ..pools.process.serializer import SerializerModule
     from ..pools.views import ThreadPoolView
 
     R = TypeVar("R")
+    StartMethod = Literal["forkserver", "spawn", "fork"]
 
 __all__ = ["TaskSupervisor"]
 
@@ -175,9 +176,10 @@ class TaskSupervisor(NoExecutor):
     # -- pools ---------------------------------------------------------------------------------
 
     def set_thread_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
-                        reserve_high: int | None = None, min_size: int | str | None = None,
+                        reserve_high: int | None = None,
+                        min_size: int | Literal["max"] | None = None,
                         max_size: int | None = None, max_queued: int | None = None,
-                        on_full: str | None = None, aging: Seconds | None = None,
+                        on_full: OnFull | None = None, aging: Seconds | None = None,
                         max_abandoned: int | None = None) -> None:
         """Set the slots of the thread pool. An argument that is left out keeps its value.
 
@@ -204,9 +206,9 @@ class TaskSupervisor(NoExecutor):
             reserve_normal=reserve_normal, reserve_high=reserve_high, max_size=max_size)
 
     def set_mp_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
-                    reserve_high: int | None = None, min_size: int | str | None = None,
-                    start_method: str | None = None, max_queued: int | None = None,
-                    on_full: str | None = None, aging: Seconds | None = None,
+                    reserve_high: int | None = None, min_size: int | Literal["max"] | None = None,
+                    start_method: StartMethod | None = None, max_queued: int | None = None,
+                    on_full: OnFull | None = None, aging: Seconds | None = None,
                     initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                     initializer_timeout: Seconds | None = None, maxtasksperchild: int | None = None,
                     max_age: Seconds | None = None, max_memory: int | None = None,

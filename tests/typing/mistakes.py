@@ -4,10 +4,14 @@
 """
 from __future__ import annotations
 
-from atasker_like import (AsyncQueue, AsyncResult, FunctionCollection, Lane, SyncResult, Task,
-                          TaskOptions, ThreadQueue, amap, as_completed, background_task,
-                          background_worker, co_mp_apply, service, task_supervisor, tmap,
-                          wait_completed)
+import asyncio
+
+from atasker_like import (TT_MP, AsyncQueue, AsyncResult, Checkpoint, FunctionCollection, Lane,
+                          Locker, ProcessExecutor, SQLiteBackend, SyncResult, Task, TaskOptions,
+                          TaskSupervisor, ThreadExecutor, ThreadQueue, amap, as_completed,
+                          background_task, background_worker, co_mp_apply, co_wait_completed,
+                          current_task, iter_completed, pmap, report_progress, run, service,
+                          task_supervisor, tmap, wait_completed)
 
 
 @background_task
@@ -17,6 +21,14 @@ def scale(number: int, unit: str = "m") -> float:
 
 def power(base: int, exponent: int = 2) -> int:
     return base * exponent
+
+
+def size(path: str) -> int:
+    return len(path)
+
+
+async def load(path: str) -> "list[str]":
+    return [path]
 
 
 async def text_of(number: int) -> str:
@@ -30,6 +42,27 @@ async def text_task(number: int) -> str:
 
 def with_id(number: int, _task_id: str) -> str:
     return _task_id
+
+
+@background_task(tt=TT_MP)
+def rank(pages: list[str], depth: int = 1) -> dict[str, int]:
+    return dict.fromkeys(pages, depth)
+
+
+@background_task
+async def fetch(url: str, *, timeout: float = 5) -> bytes:
+    return url.encode()
+
+
+class Station:
+    @background_task
+    @staticmethod
+    def ping(host: str) -> bool:
+        return bool(host)
+
+    @background_task(retries=1)
+    async def read(self, channel: int) -> float:
+        return float(channel)
 
 
 class Account:
@@ -127,6 +160,16 @@ def tick(ticks: list[str]) -> bool:
     return True
 
 
+@background_worker(q=True)
+def store(item: str) -> None:
+    pass
+
+
+@background_worker(e=True)
+def flush() -> None:
+    pass
+
+
 def services(client: service.SyncClient) -> None:
     Calibrate("3")                                      # mistake
     Calibrate(3, spam=2.0)                              # mistake
@@ -162,3 +205,66 @@ def supervisors(collection: FunctionCollection) -> None:
     text: str = SyncResult[int]("id").get()             # mistake
     AsyncResult[int](3)                                 # mistake
     del text
+
+
+async def results(coroutines: AsyncQueue) -> None:
+    rank("a")                                           # mistake
+    rank(["a"]).value()["a"].upper()                    # mistake
+    rank(["a"]).wait().unwrap().upper()                 # mistake
+    rank(["a"]).priority.upper()                        # mistake
+    rank(["a"]).add_done_callback(3)                    # mistake
+    fetch("a", 5)                                       # mistake
+    fetch("a") + b""                                    # mistake
+    (await fetch("a")).upper().encode()                 # mistake
+    fetch.starmap([(1,)])                               # mistake
+    Station.ping(3)                                     # mistake
+    await Station().read("1")                           # mistake
+    rank.options(retry_on=3)                            # mistake
+    wait_completed(rank(["a"]), strict=True).append(1)  # mistake
+    wait_completed({"a": 3})                            # mistake
+    await co_wait_completed([fetch("a")], timeout="1")  # mistake
+    await co_mp_apply(size, ("a", "b"))                 # mistake
+    await co_mp_apply(size, args=("a",), priority="high")  # mistake
+    current_task().check_cancelled()                    # mistake
+    report_progress("half")                             # mistake
+    iter_completed(3)                                   # mistake
+    pmap(size, ["a"])[0].upper()                        # mistake
+    tmap(size, ["a"], progress=3)                       # mistake
+    run(size("a"))                                      # mistake
+    await amap(load, [1])                               # mistake
+    asyncio.create_task(fetch("a"))                     # mistake
+    SyncResult[bytes]("id").get(timeout=1).upper().encode()  # mistake
+    coroutines.submit(size, "a").value().upper()        # mistake
+
+
+def further_queues() -> None:
+    queue.submit(size)                                  # mistake
+    queue.submit(size, "a", retries="1")                # mistake
+    queue.submit(size, "a").result().value.upper()      # mistake
+    queue.group(size, ["a"]).values()[0].upper()        # mistake
+    queue.run(progres=True)                             # mistake
+    queue.run().failed.append(1)                        # mistake
+    queue.task(retries=1)(size)(3)                      # mistake
+    Checkpoint(3)                                       # mistake
+    SQLiteBackend("a.db", arguments="yes")              # mistake
+
+
+def pools() -> None:
+    TaskSupervisor(pool_sise=3)                         # mistake
+    task_supervisor.put_task(size, ("a",), dealy=1)     # mistake
+    task_supervisor.create_mp_pool("4")                 # mistake
+    task_supervisor.set_thread_pool(on_full="wait")     # mistake
+    task_supervisor.set_mp_pool(start_method="thread")  # mistake
+    task_supervisor.set_mp_pool(min_size="most")        # mistake
+    task_supervisor.thread_pool.submit(size, 3)         # mistake
+    task_supervisor.stop(wait="soon")                   # mistake
+    task_supervisor.stats().threads                     # mistake
+    task_supervisor.get_task(3)                         # mistake
+    task_supervisor.create_aloop(3)                     # mistake
+    task_supervisor.lane("mail").configure(limit="4")   # mistake
+    ThreadExecutor(2).submit(size, 1)                   # mistake
+    ProcessExecutor("2")                                # mistake
+    Locker("a", timeout="1")                            # mistake
+    FunctionCollection(on_error=3)                      # mistake
+    store.put_threadsafe()                              # mistake
+    flush.trigger_threadsafe("now")                     # mistake

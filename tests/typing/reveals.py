@@ -8,12 +8,13 @@ import asyncio
 
 from typing_extensions import reveal_type
 
-from atasker_like import (ALoop, AsyncQueue, AsyncResult, FunctionCollection, LocalProxy, Locker,
-                          MemoryBackend, ProcessExecutor, ProcessQueue, Progress, SyncResult,
-                          TaskOptions, TaskSupervisor, ThreadExecutor, ThreadQueue, amap,
-                          as_completed, background_task, background_worker, check_cancelled,
-                          co_mp_apply, co_wait_completed, pmap, report_progress, run, service,
-                          set_debug, task_supervisor, tmap, wait_completed)
+from atasker_like import (TASK_HIGH, ALoop, AsyncQueue, AsyncResult, Checkpoint, FunctionCollection,
+                          LocalProxy, Locker, MemoryBackend, ProcessExecutor, ProcessQueue,
+                          Progress, SyncResult, TaskOptions, TaskSupervisor, ThreadExecutor,
+                          ThreadQueue, amap, as_completed, background_task, background_worker,
+                          check_cancelled, co_as_completed, co_mp_apply, co_wait_completed,
+                          iter_completed, pmap, report_progress, run, service, set_debug, shared,
+                          task_supervisor, tmap, wait_completed)
 
 
 @background_task
@@ -138,6 +139,54 @@ async def services(client: service.SyncClient, remote: service.Client) -> None:
     reveal_type(client.request(Calibrate(3)))
     reveal_type(await remote.execute(Calibrate(3), check=False))
     reveal_type(lab.serve("/run/lab.sock"))
+
+
+def size(path: str) -> int:
+    return len(path)
+
+
+async def load(path: str) -> list[str]:
+    return [path]
+
+
+@queue.task(priority=1)
+def shrink(number: int, steps: int = 2) -> str:
+    return str(number)
+
+
+async def further(asynchronous: AsyncQueue, client: service.SyncClient) -> None:
+    reveal_type(scale(1).wait().unwrap())
+    reveal_type(text.options(retries=2)(1))
+    reveal_type(background_task(priority=TASK_HIGH)(size)("a"))
+    reveal_type(wait_completed([scale(1), text(1)], strict=True))
+    reveal_type(wait_completed([scale(1), queue.submit(scale, 1)]))
+    reveal_type(wait_completed(queue.group(size, ["a"])))
+    reveal_type(await co_wait_completed({1: text(1)}, strict=True))
+    reveal_type([task async for task in co_as_completed([text(1)])])
+    reveal_type([handle.value() for handle in iter_completed(queue.group(size, ["a"]))])
+    reveal_type(await co_mp_apply(power, (2,), {"exponent": 3}))
+    reveal_type(tmap(size, ["a"], workers=2, progress=True))
+    reveal_type(queue.group(size, ["a"]))
+    reveal_type(queue.group(size, ["a"]).wait())
+    reveal_type(shrink(1).value())
+    reveal_type(shrink.options(timeout=1)(1, steps=3))
+    reveal_type(shrink.map([1]))
+    reveal_type(await asynchronous.group(load, ["a"]).values())
+    reveal_type(await asynchronous.map(load, ["a"])[0])
+    reveal_type(await asynchronous.join())
+    reveal_type(await AsyncResult[int]("id").state())
+    reveal_type(MemoryBackend().ids())
+    reveal_type(client.execute(Calibrate(3), check=False))
+    reveal_type(client.request(Calibrate(3)).result())
+    reveal_type(eat.start())
+    reveal_type(task_supervisor.put_task(load, ("a",)).value())
+    reveal_type(task_supervisor.get_lanes())
+    reveal_type(task_supervisor.stats().thread)
+    reveal_type(task_supervisor.thread_pool.submit(size, "a"))
+    reveal_type(task_supervisor.thread_pool.map(size, ["a"]))
+    reveal_type(Checkpoint().count("a"))
+    reveal_type(TaskOptions(retries=1).replace(timeout=3).timeout)
+    reveal_type(shared(b"a"))
 
 
 def others(collection: FunctionCollection, local: LocalProxy, locker: Locker) -> None:
