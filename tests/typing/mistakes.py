@@ -242,7 +242,7 @@ def further_queues() -> None:
     queue.submit(size, "a", retries="1")                # mistake
     queue.submit(size, "a").result().value.upper()      # mistake
     queue.group(size, ["a"]).values()[0].upper()        # mistake
-    queue.run(progres=True)                             # mistake
+    queue.run(progressed=True)                           # mistake
     queue.run().failed.append(1)                        # mistake
     queue.task(retries=1)(size)(3)                      # mistake
     Checkpoint(3)                                       # mistake
