@@ -34,6 +34,32 @@ def defined_names():
     return found
 
 
+def members_of_classes():
+    """Return the members of each class of the package by its name, inherited ones included."""
+    own, bases = {}, {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            members = own.setdefault(node.name, set())
+            bases.setdefault(node.name, []).extend(
+                base.id for base in node.bases if isinstance(base, ast.Name))
+            for inner in ast.walk(node):
+                if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    members.add(inner.name)
+                elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                    members.add(inner.attr)
+                elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                    members.add(inner.id)
+                elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    members.add(inner.value)        # such as a slot
+
+    def all_of(name):
+        return own.get(name, set()).union(*map(all_of, bases.get(name, ())))
+
+    return {name: all_of(name) for name in own}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
     paths = {text for text in literals(page)
@@ -55,3 +81,14 @@ def test_names_that_a_page_names_exist():
                 if lost:
                     missing.setdefault(page.name, []).append(text)
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_members_that_a_page_names_are_of_their_class(page):
+    classes = members_of_classes()
+    lost = []
+    for text in literals(page):
+        kind, dot, member = text.rstrip("()").partition(".")
+        if dot and kind in classes and member.isidentifier() and member not in classes[kind]:
+            lost.append(text)
+    assert not lost
