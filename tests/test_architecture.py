@@ -428,7 +428,7 @@ def test_the_reading_of_imports_sees_them():
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_no_sleep(name):
+def test_no_file_sleeps(name):
     """Nothing polls: every wait is on a lock, a queue, a pipe or a computed deadline."""
     if name.split(".")[0] == "demo":
         return

@@ -75,7 +75,7 @@ def test_a_name_that_does_not_exist():
         atasker_like.nothing
 
 
-def test_version():
+def test_version_begins_with_a_number():
     assert atasker_like.__version__.split(".")[0].isdigit()
 
 

@@ -524,7 +524,7 @@ def test_threads_take_what_cannot_be_pickled(supervisor, put):
         assert put(lambda thing: thing, lock).value(PATIENCE) is lock
 
 
-def test_task_id(outside):
+def test_task_id_reaches_a_function_in_the_executor(outside):
     for call in (lambda: outside.put(f.with_task_id, (1,)),
                  lambda: outside.bind(f.with_task_id)(1)):
         task = call()

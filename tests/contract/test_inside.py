@@ -10,7 +10,7 @@ from atasker_like import Lane, Progress, background_task, current_task
 from . import functions as f
 
 
-def test_current_task(kind):
+def test_current_task_is_the_task_itself(kind):
     task = kind.bind(f.who)()
     assert task.value(10) == (task.id, "who", 1)
 
@@ -26,7 +26,7 @@ def test_current_task_in_a_later_attempt(kind):
     assert task.value(10) == 3
 
 
-def test_ids_differ(kind):
+def test_ids_of_tasks_differ(kind):
     ids = {kind.bind(f.nothing)().id for _ in range(50)}
     assert len(ids) == 50
 
@@ -88,7 +88,7 @@ def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
     assert task.value(10) == (task.id, [True] * 3, task.id, "Context.run", task.id)
 
 
-def test_progress(kind, gate):
+def test_progress_of_a_running_task_is_seen_outside(kind, gate):
     task = kind.bind(f.report)(gate)
     gate.wait_entered()
     # a report and the gate are two ways: the report may take the longer one

@@ -42,7 +42,7 @@ def test_so_many_run_at_once(kind, lane, gate):
 
 
 @pytest.mark.slow
-def test_many(kind, lane):
+def test_map_of_many_calls_passes_a_lane_in_order(kind, lane):
     assert list(kind.bind(f.give, lane=lane).map(range(700))) == list(range(700))
     assert settled(lane) == (0, 0, 0, 0)
 
@@ -61,7 +61,7 @@ def test_the_most_urgent_first(kind, lane, gate, trace):
 
 
 @pytest.mark.slow
-def test_ranks(kind, lane, gate, trace):
+def test_tasks_of_a_lane_start_by_rank(kind, lane, gate, trace):
     lane.configure(limit=1)
     first = kind.bind(f.enter, lane="tested")(gate)
     gate.wait_entered()
@@ -369,7 +369,7 @@ def test_lane_made_between_two_submissions_takes_the_second(supervisor):
     assert bound(2).value(20) == 2
 
 
-def test_no_lane(supervisor):
+def test_lane_of_another_type_is_refused(supervisor):
     with pytest.raises(InvalidTypeError, match="lane takes a Lane or the name of one, not int"):
         background_task(f.give, supervisor=supervisor, lane=3)
 

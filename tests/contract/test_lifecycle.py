@@ -73,7 +73,7 @@ def test_stop_that_cancels_tasks(kind, gate):
     assert [task.state for task in (running, queued, delayed)] == ["cancelled"] * 3
 
 
-def test_stop_twice(kind):
+def test_supervisor_stopped_twice_is_stopped(kind):
     kind.bind(f.nothing)().wait(10)
     for _ in range(2):
         kind.supervisor.stop(wait=20)
@@ -199,7 +199,7 @@ def test_block_returns_after_stop(supervisor):
     assert not blocked.is_alive()
 
 
-def test_start_twice(supervisor):
+def test_supervisor_started_twice_keeps_its_time_of_start(supervisor):
     supervisor.start()
     started = supervisor.started
     supervisor.start()
@@ -219,7 +219,7 @@ def test_nothing_starts_before_it_is_needed(supervisor):
     assert threading.active_count() == before
 
 
-def test_threads_ahead(supervisor):
+def test_min_size_starts_threads_ahead(supervisor):
     before = threading.active_count()
     supervisor.set_thread_pool(pool_size=3, reserve_normal=0, reserve_high=0, min_size="max")
     supervisor.start()
@@ -307,7 +307,7 @@ def test_a_task_may_wait_for_a_task_of_another_supervisor(make_supervisor):
     assert task.value(10) == 3
 
 
-def test_subclass(make_supervisor):
+def test_subclass_of_a_supervisor_sees_each_submission(make_supervisor):
     class Mine(TaskSupervisor):
         def __init__(self):
             super().__init__("mine", pool_size=1)

@@ -57,7 +57,7 @@ def test_a_critical_task_is_first_in_line_in_processes(processes, gate, trace):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("low, normal, high", [(1, 1, 1), (2, 0, 1)])
-def test_reserves(placed, make_gate, low, normal, high):
+def test_priorities_fill_their_own_slots_only(placed, make_gate, low, normal, high):
     """Each priority fills its places, and then waits although others may still start."""
     placed.set_places(low, normal, high)
     running = make_gate()

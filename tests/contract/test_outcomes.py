@@ -14,7 +14,7 @@ from atasker_like import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STAT
 from . import functions as f
 
 
-def test_value(kind):
+def test_value_of_a_function_is_that_of_its_task(kind):
     task = kind.bind(f.add)(1, b=2)
     assert task.value(10) == 3
     assert task.result == 3
@@ -22,13 +22,13 @@ def test_value(kind):
     assert task.wait(0).value == 3
 
 
-def test_none_is_a_value(kind):
+def test_task_whose_function_returns_none_has_succeeded(kind):
     task = kind.bind(f.nothing)(1, two=2)
     assert task.value(10) is None
     assert task.state == "succeeded"
 
 
-def test_exception(kind):
+def test_exception_of_a_function_is_that_of_its_task(kind):
     task = kind.bind(f.fail)("broken")
     with pytest.raises(ValueError, match="broken") as caught:
         task.value(10)
@@ -145,7 +145,7 @@ def test_times_are_epoch_seconds_in_order(kind, clock):
     assert task.time_started <= task.time_completed + 0.1 <= after + 0.2
 
 
-def test_task_result(kind):
+def test_task_result_has_the_options_and_the_outcome(kind):
     task = kind.bind(f.add, name="sum", priority=50, group_id="g", must_complete=True,
                      detached=True,
                      metadata={"a": 1})(1, 2)

@@ -20,7 +20,7 @@ def put(outer):
 
 @pytest.mark.parametrize("way",
                          ["wait_completed", "as_completed", "task.wait", "task.value", "map"])
-def test_waiting(put, way):
+def test_task_waits_for_tasks_of_its_own_supervisor(put, way):
     assert put(own_supervisor.wait, way, 5).value(PATIENCE) == [0, 2, 4, 6, 8]
 
 

@@ -55,7 +55,7 @@ def test_all_that_can_be_pickled_and_called_can_be_sent(process, target):
     b"\x07" * (1 << 16),
     b"\x07" * ((1 << 16) - 1),
 ], ids=["bytes", "bytearray", "array", "str", "list", "64K", "less"])
-def test_large_arguments(process, data):
+def test_large_arguments_reach_a_process_whole(process, data):
     assert process.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0],
                                                        data[-1])
 
@@ -65,7 +65,7 @@ def test_large_arguments(process, data):
     *[(f.make_bytes, size)
       for size in (0, 1, (1 << 16) - 1, 1 << 16, 1 << 18, (1 << 18) + 1, 1 << 20)],
 ])
-def test_large_results(process, make, size):
+def test_large_results_come_back_whole(process, make, size):
     assert process.bind(make)(size).value(20) == make(size)
 
 
@@ -304,7 +304,7 @@ def test_failures_of_a_process_are_counted(process):
 
 
 @pytest.mark.slow
-def test_maxtasksperchild(processes):
+def test_maxtasksperchild_replaces_a_process_after_that_many_tasks(processes):
     processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2,
                                         context=processes.start_method)
     pids = [processes.bind(f.pid)().value(20) for _ in range(6)]
@@ -326,7 +326,7 @@ def test_many_calls_without_arguments(process):
     assert list(process.bind(f.nothing).starmap([()] * 5)) == [None] * 5
 
 
-def test_initializer(processes):
+def test_initializer_runs_in_a_process_before_its_first_task(processes):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.configure, initargs=("set",),
                                         context=processes.start_method)
     assert processes.bind(f.get_setting)().value(20) == "set"
@@ -480,7 +480,7 @@ def test_shrinking_under_load(process, gate):
     assert process.supervisor.stats().process.active == 0
 
 
-def test_processes_ahead(process):
+def test_min_size_starts_processes_ahead(process):
     process.supervisor.set_mp_pool(pool_size=2, min_size="max")
     process.supervisor.start()
     pids = process.bind(f.pid)().value(20)

@@ -33,7 +33,7 @@ def test_many_tasks_leave_no_room_behind(kind, monkeypatch):
 # -- put_task --------------------------------------------------------------------------------------
 
 
-def test_put_task(kind):
+def test_put_task_applies_each_argument(kind):
     seen = []
     task = kind.put(f.add, (1,), {"b": 2}, callback=seen.append, priority=TASK_HIGH, delay=0.01,
                     worker="w")
@@ -192,7 +192,7 @@ def test_thread_pool_submit_cancelled_before_it_ran(supervisor, gate):
 # -- looking at it ---------------------------------------------------------------------------------
 
 
-def test_get_info(supervisor, gate):
+def test_get_info_has_sizes_tasks_and_loops(supervisor, gate):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=2, reserve_high=3)
     supervisor.create_aloop("mine")
     running = supervisor.put_task(f.enter, (gate,))
@@ -267,7 +267,7 @@ def test_info_is_a_snapshot(supervisor):
     assert info.as_dict()["id"] == supervisor.id
 
 
-def test_stats(kind, gate):
+def test_stats_count_tasks_by_state(kind, gate):
     name = {TT_THREAD: "thread", TT_MP: "process", TT_COROUTINE: "coroutine"}[kind.tt]
     kind.bind(f.add)(1).wait(10)
     kind.bind(f.fail)().wait(10)

@@ -8,7 +8,7 @@ from atasker_like import TaskTimeoutError, background_task
 from . import functions as f
 
 
-def test_delay(kind):
+def test_delay_passes_before_the_start(kind):
     result = kind.bind(f.add, delay=0.05)(1).wait(10)
     assert result.value == 1
     assert result.started_at - result.created_at >= 0.05
@@ -23,7 +23,7 @@ def test_a_delayed_task_occupies_no_place(placed, gate):
     delayed.cancel()
 
 
-def test_run_at(kind, clock):
+def test_task_with_run_at_starts_at_that_time(kind, clock):
     # no process starts while the clock is put forward
     assert kind.bind(f.add)(1).value(10) == 1
     due = time.time() + 1e6
@@ -52,7 +52,7 @@ def test_delayed_tasks_come_in_the_order_in_which_they_are_due(supervisor, clock
 # -- timeouts --------------------------------------------------------------------------------------
 
 
-def test_timeout(kind, gate):
+def test_task_that_exceeds_its_timeout_fails(kind, gate):
     task = kind.bind(f.enter, timeout=0.05, name="endless")(gate)
     error = task.exception(20)
     assert type(error) is TaskTimeoutError
@@ -128,7 +128,7 @@ def test_retries_until_it_succeeds(kind):
     assert kind.supervisor.stats().succeeded == 1
 
 
-def test_retries_end(kind):
+def test_task_without_retries_left_fails_with_the_last_error(kind):
     task = kind.bind(f.succeed_at, retries=2)(9)
     with pytest.raises(ValueError, match="attempt 3"):
         task.value(10)
@@ -161,7 +161,7 @@ def test_system_exit_is_not_retried(kind):
     assert task.attempts == 1
 
 
-def test_backoff(kind):
+def test_backoff_doubles_the_pauses(kind):
     task = kind.bind(f.succeed_at, retries=2, retry_delay=0.02, backoff="exponential")(3)
     result = task.wait(10)
     assert result.value == 3

@@ -15,14 +15,14 @@ from .functions import MoreThings, Things, by_hand, co_double, double, triple
 # -- the forms -------------------------------------------------------------------------------------
 
 
-def test_without_parentheses():
+def test_decorator_without_parentheses_has_default_options():
     task = double(4)
     assert isinstance(task, Task)
     assert task.value(10) == 8
     assert (task.tt, task.priority) == (TT_THREAD, 100)
 
 
-def test_with_parentheses():
+def test_decorator_with_parentheses_takes_options():
     task = triple(4)
     assert (task.tt, task.priority) == (TT_MP, 50)
     assert task.value(20) == 12
@@ -32,7 +32,7 @@ def test_with_empty_parentheses():
     assert background_task()(functions.plain)(1).value(10) == 2
 
 
-def test_by_hand():
+def test_decorator_called_by_hand_makes_a_task():
     assert background_task(functions.plain, priority=TASK_LOW)(1).value(10) == 2
     assert by_hand(1).value(20) == 2
 
@@ -112,7 +112,7 @@ def test_daemon_is_ignored_with_a_warning(caplog):
     (lambda: Things.class_above(1), ("Things", 1)),
     (lambda: MoreThings().class_above(1), ("MoreThings", 1)),
 ])
-def test_methods(call, value):
+def test_decorated_methods_get_their_objects(call, value):
     assert call().value(20) == value
 
 
@@ -259,7 +259,7 @@ def test_what_is_left_of_a_map_that_is_given_up_is_cancelled(make_supervisor, bu
     assert mine.stats().cancelled >= 8
 
 
-def test_starmap_unpacks():
+def test_starmap_unpacks_its_items():
     assert list(background_task(pow).starmap([(2, 3), [3, 2]])) == [8, 9]
 
 
@@ -289,7 +289,7 @@ def test_the_signature_of_a_method_has_no_self():
     assert Things.method.__doc__ == "A method."
 
 
-def test_help():
+def test_help_shows_the_text_of_the_function():
     assert "Multiply by two, so many times." in pydoc.render_doc(functions)
     assert "Multiply by two, so many times." in pydoc.render_doc(double)
 
@@ -298,7 +298,7 @@ def test_calling_the_function_itself():
     assert double.__wrapped__(4) == 8
 
 
-def test_repr():
+def test_repr_shows_the_name_and_the_state():
     assert repr(double) == "<background_task double>"
     task = double(1)
     task.wait(10)

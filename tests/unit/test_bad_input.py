@@ -24,7 +24,7 @@ from ..contract.functions import add, co_nothing
     lambda supervisor, bad: background_task(add, callback=bad),
 ], ids=["background_task", "decorator", "put_task", "spawn_thread", "initializer", "callback",
         "bound callback"])
-def test_not_callable(supervisor, submit, bad):
+def test_object_that_is_not_callable_is_refused(supervisor, submit, bad):
     kind = type(bad).__name__
     with pytest.raises(InvalidTypeError, match=f"takes a .*not (an? )?{kind}"):
         submit(supervisor, bad)
@@ -41,7 +41,7 @@ def test_thread_pool_submit_of_what_cannot_be_called(supervisor):
     lambda **options: background_task(**options)(add),
     lambda **options: background_task(add).options(**options),
 ], ids=["by hand", "decorator", "options"])
-def test_unknown_options(apply):
+def test_unknown_option_is_refused_with_the_nearest_one(apply):
     with pytest.raises(InvalidTypeError, match="'priorty'; did you mean 'priority'"):
         apply(priorty=5)
     with pytest.raises(InvalidTypeError, match="'calback'; did you mean 'callback'"):
@@ -57,7 +57,7 @@ def test_unknown_options(apply):
     ({"backoff": 0}, "backoff"), ({"priority": "high"}, "priority"),
     ({"delay": 1, "run_at": 1}, "run_at"),
 ])
-def test_impossible_options(apply, options, name):
+def test_impossible_option_is_refused_by_name(apply, options, name):
     with pytest.raises((ValueError, TypeError), match=name):
         apply(**options)
 
@@ -162,7 +162,7 @@ def test_min_size_is_a_number_or_max(supervisor, bad):
 
 
 @pytest.mark.parametrize("bad", [0, -1, "5", 1.5])
-def test_maxtasksperchild(supervisor, bad):
+def test_impossible_maxtasksperchild_is_refused(supervisor, bad):
     with pytest.raises((ValueError, TypeError), match="maxtasksperchild takes an integer"):
         supervisor.create_mp_pool(maxtasksperchild=bad)
 
@@ -170,7 +170,7 @@ def test_maxtasksperchild(supervisor, bad):
 @pytest.mark.parametrize("bad, error",
                          [(0, ValueError), (-1, ValueError), ("5", TypeError), (1.5, TypeError),
                           (True, TypeError)])
-def test_buffersize(bad, error):
+def test_impossible_buffersize_is_refused(bad, error):
     with pytest.raises(error, match="buffersize"):
         background_task(add).map([1], buffersize=bad)
 

@@ -53,7 +53,7 @@ def test_help_on_stdout(capsys, arguments):
     assert out.startswith("usage: ")
 
 
-def test_version(capsys):
+def test_option_version_prints_the_version(capsys):
     with pytest.raises(SystemExit) as raised:
         cli.main(["--version"])
     assert raised.value.code == 0
@@ -214,7 +214,7 @@ def test_importing_it_imports_no_command_and_no_argparse():
     assert not new & {"argparse", "asyncio", "multiprocessing", "json", "threading", "logging"}
 
 
-def test_python_m():
+def test_python_m_prints_the_version():
     done = run("-m", "atasker_like", "--version")
     assert ((done.returncode, done.stdout, done.stderr)
             == (0, "atasker-like " f"{atasker_like.__version__}\n", ""))

@@ -72,7 +72,7 @@ def test_process_died_error_knows_the_signal(exitcode, signal):
     assert (error.pid, error.exitcode, error.signal, str(error)) == (5, exitcode, signal, "m")
 
 
-def test_remote_error():
+def test_remote_error_has_its_parts_and_their_text():
     error = errors.RemoteError("a.B", "m", "trace")
     assert ((error.type_name, error.message, error.traceback, str(error))
             == ("a.B", "m", "trace", "a.B: m"))

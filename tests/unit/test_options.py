@@ -110,7 +110,7 @@ def test_exception_classes_may_come_alone_or_together(value):
     assert TaskOptions(ignore_on=value).ignore_on == (ValueError,)
 
 
-def test_frozen():
+def test_options_cannot_be_changed():
     options = TaskOptions(priority=5)
     with pytest.raises(AttributeError, match=r"replace\(priority="):
         options.priority = 6
@@ -173,7 +173,7 @@ def test_as_dict_holds_every_option():
         "metadata"}
 
 
-def test_equality():
+def test_options_with_equal_values_are_equal():
     assert TaskOptions(priority=5) == TaskOptions(priority=5) != TaskOptions(priority=6)
     assert TaskOptions() != {}
 
@@ -184,7 +184,7 @@ def test_repr_shows_what_differs():
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle(protocol):
+def test_options_are_the_same_after_pickling(protocol):
     options = TaskOptions(priority=5, retry_on=(KeyError,), metadata={"a": 1})
     assert pickle.loads(pickle.dumps(options, protocol)) == options
 
@@ -234,7 +234,7 @@ class Outer:
     ({"retries": 1, "retry_on": (), "ignore_on": Exception}, RetryRequest(None, None), 1, True),
     ({"retries": 1}, RetryRequest(None, None), 2, False),
 ])
-def test_wants_retry(options, error, attempts, wanted):
+def test_wants_retry_follows_retry_on_and_ignore_on(options, error, attempts, wanted):
     assert TaskOptions(**options).wants_retry(error, attempts) is wanted
 
 
@@ -273,7 +273,7 @@ def test_names_of_exceptions_stay_as_they_are():
     ({"retry_delay": 2, "backoff": 0.5}, [2, 1, 0.5]),
     ({"retry_delay": 2, "backoff": "exponential", "max_retry_delay": 5}, [2, 4, 5]),
 ])
-def test_retry_pause(options, pauses):
+def test_retry_pause_follows_the_backoff(options, pauses):
     options = TaskOptions(retries=5, **options)
     assert [options.retry_pause(attempts) for attempts in (1, 2, 3)] == pauses
 

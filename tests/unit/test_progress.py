@@ -219,7 +219,7 @@ def test_a_stream_that_can_only_write(clock):
 # -- nowhere ---------------------------------------------------------------------------------------
 
 
-def test_no_stderr(clock, monkeypatch):
+def test_bar_without_stderr_does_nothing(clock, monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     bar = ProgressBar(2)
     bar.update(1)

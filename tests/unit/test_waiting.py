@@ -67,7 +67,7 @@ def test_results_come_in_the_order_of_the_tasks(supervisor, wait):
 
 
 @both
-def test_no_tasks(wait):
+def test_wait_for_no_tasks_returns_at_once(wait):
     assert wait([]) == []
     assert wait([], timeout=0, strict=True) == []
 

@@ -107,7 +107,7 @@ def test_what_it_reads_from_stdin_is_its_own(write, tmp_path):
     assert both("program.py", cwd=str(tmp_path), input="first\nsecond").stdout == "first second\n"
 
 
-def test_another_encoding(tmp_path):
+def test_program_in_another_encoding_runs(tmp_path):
     (tmp_path / "program.py").write_bytes("# coding: latin-1\n"
                                           "print(ascii('é'))\n".encode("latin-1"))
     assert both("program.py", cwd=str(tmp_path)).stdout == "'\\xe9'\n"

@@ -63,7 +63,7 @@ def test_the_submodules_are_there_without_an_import_of_their_own():
     ("TASK_STATUS_QUEUED", 0), ("TASK_STATUS_DELAYED", 2), ("TASK_STATUS_STARTED", 100),
     ("TASK_STATUS_COMPLETED", 200), ("TASK_STATUS_CANCELED", -1),
 ])
-def test_values(name, number):
+def test_constants_have_the_values_of_atasker(name, number):
     import atasker.supervisor
 
     value = getattr(atasker.supervisor, name)
@@ -84,7 +84,7 @@ def test_a_name_that_atasker_never_had():
         import atasker.nothing  # noqa: F401
 
 
-def test_the_release():
+def test_version_is_one_of_atasker():
     import atasker
 
     assert atasker.__version__.startswith("0.7.")

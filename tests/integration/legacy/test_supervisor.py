@@ -203,7 +203,7 @@ def test_marking_an_unknown_task(task_supervisor):
         task_supervisor.mark_task_completed(task_id="nobody")
 
 
-def test_the_registry(processes, gate):
+def test_registry_has_live_tasks_by_id_and_kind(processes, gate):
     thread = processes.put_task(gate.wait, (PATIENCE,))
     waiting = processes.put_task(functions.power, (2,), tt=TT_MP, delay=1000)
     assert processes.get_tasks() == {thread.id: thread, waiting.id: waiting}
@@ -219,7 +219,7 @@ def test_the_registry(processes, gate):
 # -- looking at it ---------------------------------------------------------------------------------
 
 
-def test_get_info(make_supervisor, gate):
+def test_get_info_has_the_fields_of_atasker(make_supervisor, gate):
     supervisor = make_supervisor("watched", pool_size=4, reserve_normal=3, reserve_high=2)
     info = supervisor.get_info()
     assert (info.id, info.active, bool(info.started)) == ("watched", False, False)

@@ -155,7 +155,7 @@ def test_errors_go_to_on_error(task_supervisor):
     assert told == [1, 1]
 
 
-def test_async_jobs(supervisor):
+def test_async_jobs_run_in_their_loop(supervisor):
     supervisor.start()
     supervisor.create_aloop("mine", default=True)
     scheduler = supervisor.create_async_job_scheduler("jobs", default=True)
@@ -207,7 +207,7 @@ def second():
 
 
 @pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
-def test_collections(task_supervisor, kind):
+def test_collections_run_by_priority_and_report_errors(task_supervisor, kind):
     errors = []
     collection = kind(on_error=lambda mark: errors.append(mark), on_error_kwargs={"mark": 1})
     collection(first)
@@ -236,7 +236,7 @@ def test_the_namespace_of_a_thread(task_supervisor):
     assert g.get("connection", 5) == 5
 
 
-def test_a_locker(task_supervisor, caplog, gate):
+def test_locker_that_cannot_be_acquired_is_critical(task_supervisor, caplog, gate):
     lock = Locker(mod="database", timeout=0.001)
     broken = []
     lock.critical = lambda: broken.append(True)
@@ -265,6 +265,6 @@ def test_a_locker(task_supervisor, caplog, gate):
     assert task.completed.wait(PATIENCE)
 
 
-def test_debugging():
+def test_set_debug_takes_true_and_false():
     set_debug()
     set_debug(False)

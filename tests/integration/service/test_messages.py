@@ -223,7 +223,7 @@ def test_what_is_no_request(message, why):
         check_request(message)
 
 
-def test_a_request():
+def test_valid_request_gives_its_id():
     assert check_request({"id": "7", "type": "Add", "target": None, "metadata": {"priority": -1},
                           "payload": 3}) == "7"
 

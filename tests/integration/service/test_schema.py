@@ -102,7 +102,7 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("annotation, value, written", BOTH_WAYS,
                          ids=[f"{a}-{v!r:.30}" for a, v, _ in BOTH_WAYS])
-def test_both_ways(annotation, value, written):
+def test_value_is_the_same_after_both_ways(annotation, value, written):
     codec = codec_for(annotation)
     out = codec.encode(value)
     assert (out, type(out)) == (written, type(written))
@@ -243,7 +243,7 @@ def test_numbers_of_other_libraries_are_integers():
     assert type(codec_for(int).encode(Level.HIGH)) is int
 
 
-def test_abstract_collections():
+def test_abstract_collections_are_decoded_as_builtin_ones():
     assert codec_for(Sequence).decode([1]) == [1]
     assert codec_for(Mapping).decode({"a": 1}) == {"a": 1}
 

@@ -69,7 +69,7 @@ def test_an_option_that_there_is_not(send, capsys, arguments):
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
-def test_no_service(send, tmp_path):
+def test_send_without_a_service_fails_with_the_reason(send, tmp_path):
     status, out, err = send("Add", "a=1", address=str(tmp_path / "nothing.sock"))
     assert (status, out) == (1, "") and "cannot be reached" in err
     assert send("Add", "a=1", address="nonsense")[0] == 2
@@ -82,14 +82,14 @@ def test_without_waiting_the_id(send, crossing):
     crossing.open()
 
 
-def test_a_timeout(send, crossing):
+def test_send_that_exceeds_its_timeout_fails(send, crossing):
     status, out, err = send("Wait", "--timeout", "0.01")
     assert (status, out) == (1, "") and "within 0.01 s" in err
     crossing.open()
 
 
 @pytest.mark.parametrize("how", ["variable", "file"])
-def test_the_token(lab, send, how, monkeypatch, tmp_path):
+def test_send_takes_the_token_from_each_source(lab, send, how, monkeypatch, tmp_path):
     file = tmp_path / "token"
     file.write_text("correct horse\n")
     with lab.serve("127.0.0.1:0", token="correct horse") as server:

@@ -116,7 +116,7 @@ def test_what_a_server_cannot_be(lab, path, options, error, text):
     ("[::1]:80", "tcp://[::1]:80"),
     (("::1", 80), "tcp://[::1]:80"), (service.Address("/a/b"), "unix:/a/b"),
 ])
-def test_addresses(address, shown, monkeypatch):
+def test_address_is_shown_as_it_can_be_given(address, shown, monkeypatch):
     monkeypatch.chdir("/")
     assert str(service.Address(address)) == shown
     assert str(service.Address(shown)) == shown

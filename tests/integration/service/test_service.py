@@ -22,7 +22,7 @@ def client(lab, supervisor):
 
 
 @pytest.mark.parametrize("kind", [Add, AddAtOnce, AddInThread])
-def test_execute(client, kind):
+def test_execute_returns_the_result_of_the_handler(client, kind):
     result = client.execute(kind(2, b=3))
     assert isinstance(result, service.TaskResultOk)
     assert (result.status, result.ok, result.result) == ("ok", True, 5)
@@ -55,7 +55,7 @@ def test_request_is_accepted_before_it_has_ended(client, crossing):
 
 
 @pytest.mark.parametrize("kind", [Fail, FailInThread])
-def test_a_failure(client, kind, unseen):
+def test_failure_of_a_handler_is_raised_or_returned(client, kind, unseen):
     with pytest.raises(TaskExecutionError, match="ValueError: too bad") as raised:
         client.execute(kind("too bad"))
     error = raised.value.error
@@ -277,7 +277,7 @@ def test_what_is_refused(lab, client):
     assert lab.alive == 0
 
 
-def test_too_many(supervisor, crossing):
+def test_service_with_too_many_waiting_tasks_refuses_more(supervisor, crossing):
     small = service.Service("small", supervisor, max_waiting=2)
     small.handler(Wait)(lambda task: crossing.enter(task.number))
     with service.SyncClient(small, supervisor=supervisor) as client:
@@ -400,7 +400,7 @@ def test_the_function_is_still_a_function(supervisor):
     assert repr(made) == "<Service plain: Add>"
 
 
-def test_in_coroutines(lab):
+def test_client_serves_many_coroutines_at_once(lab):
     async def main():
         async with service.Client(lab) as client:
             future = await client.request("lab", Add(1))

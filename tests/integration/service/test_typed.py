@@ -245,7 +245,7 @@ def test_a_field_must_not_hide_what_tasks_have(name):
         type("Bad", (service.Task,), {"__annotations__": {name: int}, "__module__": __name__})
 
 
-def test_both_ways():
+def test_task_is_the_same_after_both_ways():
     task = Calibrate(3, 2.5, ["a"])
     assert Calibrate.from_payload(json.loads(json.dumps(task.payload()))) == task
     assert Calibrate.from_payload({"qubit": 3}) == Calibrate(3)
@@ -317,7 +317,7 @@ def test_a_task_can_be_pickled():
     assert pickle.loads(pickle.dumps(Calibrate(3))) == Calibrate(3)
 
 
-def test_results():
+def test_results_have_their_fields_and_unwrap():
     fine = service.TaskResultOk("1", [1])
     assert ((fine.ok, fine.status, fine.id, fine.result, fine.unwrap())
             == (True, "ok", "1", [1], [1]))

@@ -26,7 +26,7 @@ def tree(tmp_path):
 
 
 @pytest.mark.parametrize("name, text, counts", TREE, ids=[name for name, _, _ in TREE])
-def test_counting(tree, name, text, counts):
+def test_lines_and_definitions_of_a_file_are_counted(tree, name, text, counts):
     if counts == ():
         return
     data, lines = source.read_source(str(tree / name))
@@ -53,7 +53,7 @@ def test_the_compiler_has_no_say_about_other_peoples_escapes(recwarn):
     assert not recwarn.list
 
 
-def test_finding(tree):
+def test_sources_below_a_folder_are_found(tree):
     found = source.find_sources(str(tree))
     assert found == sorted(found)
     assert {os.path.relpath(path, str(tree)) for path in found} == {
@@ -150,7 +150,7 @@ def test_a_task_that_never_ran_used_nothing_and_did_not_wait():
     assert waiting.spread() == {"p50": None, "p99": None}
 
 
-def test_waiting():
+def test_waiting_times_give_their_percentiles():
     waiting, all_of_them = Waiting(), Waiting()
     for number in reversed(range(100)):
         waiting.add(times(5.0 + number, 200.0, created=5.0))

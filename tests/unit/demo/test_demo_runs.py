@@ -338,7 +338,7 @@ def test_text(ahead):
                         done.stderr)
 
 
-def test_one_file(ahead):
+def test_demo_of_one_file_counts_it(ahead):
     data = said(ahead("python --json"))                 # whatever its name
     assert (data["files"], data["lines"], data["definitions"]) == (1, 1,
                                                                    {"functions": 1, "classes": 0})
@@ -359,7 +359,7 @@ def test_a_relative_path_and_a_link_to_a_folder(ahead):
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_environments(ahead, name):
+def test_demo_runs_in_other_environments(ahead, name):
     done = ahead(name)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 2                 # no warning of the compiler among them
@@ -372,7 +372,7 @@ def test_environments(ahead, name):
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("buffering", BUFFERING)
 @pytest.mark.parametrize("closed", CLOSED)
-def test_closed_streams(ahead, closed, buffering):
+def test_demo_with_a_closed_stream_ends_in_order(ahead, closed, buffering):
     done = ahead((closed, buffering))
     assert done.returncode == CLOSED[closed]
     if closed in ("2>&-", "<&-"):
@@ -435,7 +435,7 @@ def test_the_bar_fits_its_own_terminal_when_stdout_is_a_pipe(ahead):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
-def test_ctrl_c():
+def test_demo_interrupted_by_ctrl_c_ends_in_order():
     with OnTerminal("--json", stdout=subprocess.PIPE) as shown:
         # some hundred files are done: all processes are at work
         shown.read(until=br"\b[3-9]\d\d/")

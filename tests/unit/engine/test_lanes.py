@@ -222,7 +222,7 @@ def test_turns_of_a_lane_that_was_dropped_do_no_harm(place, make):
     assert len(pop_all(place.run_queue)) == 1
 
 
-def test_a_rate(place, make):
+def test_lane_with_a_rate_starts_so_many_tasks_a_second(place, make):
     lane = lane_of(place, rate=10, burst=3)
     place.run_queue.push_batch(100, [make(lane) for _ in range(100)])
     assert len(pop_all(place.run_queue)) == 3
@@ -454,7 +454,7 @@ def test_against_a_model(seed, sizes, make):
     ({"on_full": "wait"}, InvalidArgumentError,
      "on_full of lane 'tested' takes one of 'block', 'raise', 'drop', not 'wait'"),
 ])
-def test_bad_settings(settings, error, words):
+def test_bad_settings_are_refused_and_change_nothing(settings, error, words):
     with pytest.raises(error) as caught:
         Lane("tested", **settings)
     assert words in str(caught.value)

@@ -79,7 +79,7 @@ def test_a_size_of_zero_is_unlimited():
     assert len(pop_all(run_queue)) == 1000
 
 
-def test_nothing_waits():
+def test_empty_run_queue_gives_nothing():
     run_queue = RunQueue(1)
     assert run_queue.pop() is None
     assert run_queue.peek() is None
@@ -204,7 +204,7 @@ def test_withdrawn_tasks_do_not_fill_the_memory():
     assert pop_all(run_queue) == ["stays"]
 
 
-def test_take_all():
+def test_take_all_leaves_withdrawn_tasks_out():
     run_queue = RunQueue(1)
     tasks = [make(priority, str(priority)) for priority in (200, 50, 100)]
     for task in tasks:
@@ -216,7 +216,7 @@ def test_take_all():
     assert pop_all(run_queue) == ["next"]
 
 
-def test_depths():
+def test_depths_count_tasks_by_priority():
     run_queue = RunQueue(1)
     for priority in (200, 50, 200, 0):
         run_queue.push(make(priority))

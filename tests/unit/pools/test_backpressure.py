@@ -66,7 +66,7 @@ def wait_for(condition):
 # -- the queue -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("options", [{}, {"retries": 1}], ids=["plain", "retries"])
-def test_raise(make_supervisor, options):
+def test_full_queue_raises_if_it_is_to(make_supervisor, options):
     supervisor = single(make_supervisor, max_queued=2, on_full="raise")
     blocker = Blocker(supervisor)
     ran = []
@@ -85,7 +85,7 @@ def test_raise(make_supervisor, options):
 
 
 @pytest.mark.parametrize("options", [{}, {"retries": 1}], ids=["plain", "retries"])
-def test_drop(make_supervisor, options):
+def test_full_queue_drops_a_task_if_it_is_to(make_supervisor, options):
     supervisor = single(make_supervisor, max_queued=1, on_full="drop")
     blocker = Blocker(supervisor)
     ran = []
@@ -100,7 +100,7 @@ def test_drop(make_supervisor, options):
     assert (stats.submitted, stats.succeeded, stats.cancelled, stats.thread.dropped) == (3, 2, 1, 1)
 
 
-def test_block(make_supervisor):
+def test_full_queue_blocks_submitters_until_there_is_room(make_supervisor):
     supervisor = single(make_supervisor, max_queued=1)
     blocker = Blocker(supervisor)
     ran = []
@@ -194,7 +194,7 @@ def test_delayed_tasks_do_not_wait_in_the_queue(make_supervisor):
 
 
 @pytest.mark.parametrize("on_full", ["raise", "drop", "block"])
-def test_processes(make_supervisor, tmp_path, on_full):
+def test_max_queued_limits_the_process_pool(make_supervisor, tmp_path, on_full):
     supervisor = make_supervisor(pool_size=4)
     supervisor.set_mp_pool(pool_size=1, max_queued=2, on_full=on_full)
     call = background_task(functions.add, tt=TT_MP, supervisor=supervisor)
@@ -347,6 +347,6 @@ def test_aging_in_the_process_pool(make_supervisor):
     ({"max_queued": True}, InvalidTypeError), ({"on_full": "wait"}, InvalidArgumentError),
     ({"aging": -1}, InvalidArgumentError), ({"aging": "1"}, InvalidTypeError),
     ({"aging": float("nan")}, InvalidArgumentError), ({"aging": True}, InvalidTypeError)])
-def test_impossible_limits(supervisor, kind, limits, error):
+def test_impossible_limits_are_refused(supervisor, kind, limits, error):
     with pytest.raises(error, match=list(limits)[0]):
         getattr(supervisor, kind)(**limits)

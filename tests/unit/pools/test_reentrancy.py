@@ -45,7 +45,7 @@ def test_submitting_is_left_to_another_thread(supervisor, tt, options):
 
 
 @pytest.mark.parametrize("tt", KINDS)
-def test_submitting_many(supervisor, tt):
+def test_map_inside_a_critical_section_is_carried_out(supervisor, tt):
     call = bound(supervisor, tt)
     assert ended(call("before")) == "succeeded"
     with supervisor.pool_for(tt).lock:
@@ -94,7 +94,7 @@ def test_a_done_callback(supervisor):
     assert told.wait(20)
 
 
-def test_reading(supervisor):
+def test_reads_inside_a_critical_section_do_not_block(supervisor):
     task = bound(supervisor, TT_THREAD, delay=1000)("a")
     with supervisor.pool_for(TT_THREAD).lock:
         assert supervisor.get_task(task.id) is task
@@ -104,7 +104,7 @@ def test_reading(supervisor):
     task.cancel()
 
 
-def test_stop(supervisor):
+def test_stop_inside_a_critical_section_is_carried_out(supervisor):
     task = bound(supervisor, TT_THREAD)("a")
     assert task.value(20) == "A"
     with supervisor.pool_for(TT_THREAD).lock:

@@ -57,7 +57,7 @@ def test_maps_refuse_an_unknown_option(mapped):
         mapped("double", [1], retrys=2)
 
 
-def test_progress(mapped, capsys):
+def test_map_with_progress_shows_a_bar(mapped, capsys):
     mapped("double", [1, 2], progress=True)
     assert "2/2 100%" in capsys.readouterr().err
 

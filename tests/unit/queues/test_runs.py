@@ -768,7 +768,7 @@ def test_a_summary_can_be_pickled(threads):
     assert copy.values == (2, 4) and copy.total_submitted == 2 and repr(copy) == repr(summary)
 
 
-def test_progress(threads, capsys):
+def test_run_with_progress_shows_a_bar(threads, capsys):
     queue = threads.make()
     queue.map(functions.double, range(5))
     queue.submit(functions.fail)

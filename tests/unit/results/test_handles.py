@@ -88,7 +88,7 @@ def test_the_answer_does_not_depend_on_when_one_asks(stored, backend, result_of)
     assert got == [[1, 2]] * 3
 
 
-def test_states(stored, backend, result_of):
+def test_state_follows_the_task(stored, backend, result_of):
     go = threading.Event()
     running = stored.put_task(go.wait, (PATIENCE,))
     running.started.wait(PATIENCE)
@@ -143,7 +143,7 @@ def fail(kind, *args):
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_errors(stored, backend, result_of, late, unseen):
+def test_error_of_a_task_is_raised_with_its_traceback(stored, backend, result_of, late, unseen):
     """The task's own type, with the traceback as its cause, from memory and from the store."""
     go = threading.Event()
     find_task = backend._find_task
@@ -201,7 +201,7 @@ def test_values_that_json_cannot_hold(stored, backend, result_of):
     assert result_of(task.id, backend).state() is TaskState.SUCCESS
 
 
-def test_ignored_results(stored, backend, result_of):
+def test_ignored_result_is_not_kept(stored, backend, result_of):
     go = threading.Event()
     task = background_task(go.wait, ignore_result=True, supervisor=stored)(PATIENCE)
     with pytest.raises(ResultNotStoredError, match="ignore_result"):
@@ -212,7 +212,7 @@ def test_ignored_results(stored, backend, result_of):
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
-def test_patience(stored, backend, result_of, timeout):
+def test_get_raises_after_its_timeout(stored, backend, result_of, timeout):
     go = threading.Event()
     task = stored.put_task(go.wait, (PATIENCE,))
     for task_id in (task.id, "unknown"):
@@ -267,7 +267,7 @@ def test_the_backend_of_the_supervisor(result_of):
     assert task_supervisor.result_backend is None
 
 
-def test_wrong_arguments(stored, backend, result_of):
+def test_arguments_of_wrong_types_are_refused(stored, backend, result_of):
     task = stored.put_task(abs, (1,))
     with pytest.raises(TypeError, match="pass task.id"):
         result_of(task, backend)

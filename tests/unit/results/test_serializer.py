@@ -65,7 +65,7 @@ def test_values_that_are_not_kept(value, shown):
 @pytest.mark.parametrize("value",
                          [b"abc", {1, 2}, (1, (2,)), {1: 2}, Colour.RED, float("inf"), 1 << 80,
                           "text", None])
-def test_pickles(value):
+def test_pickled_values_come_back_as_they_were(value):
     found = there_and_back(value, pickling).value()
     assert (found, type(found)) == (value, type(value))
 
@@ -158,7 +158,7 @@ def test_many_at_once_are_what_they_are_one_by_one(supervisor):
     assert found == values[:8]
 
 
-def test_too_long(monkeypatch):
+def test_value_that_is_too_long_is_not_stored(monkeypatch):
     from atasker_like.results import serializer as coding
 
     monkeypatch.setattr(coding, "MAX_TEXT", 100)

@@ -550,7 +550,7 @@ def test_reading_does_not_wait_for_writing(make):
                                             ({"ttl": "1"}, TypeError),
                                             ({"ttl": float("nan")}, ValueError),
                                             ({"serializer": "yaml"}, ValueError)])
-def test_impossible_options(path, options, error):
+def test_impossible_options_of_backends_are_refused(path, options, error):
     with pytest.raises(error):
         SQLiteBackend(path, **options)
     with pytest.raises(error):
@@ -564,7 +564,7 @@ def test_a_file_is_no_memory(tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
-def test_impossible_sizes():
+def test_impossible_sizes_of_a_memory_backend_are_refused():
     with pytest.raises(ValueError, match="max_results takes an integer 1 or more, not 0"):
         MemoryBackend(0)
     with pytest.raises(TypeError, match="max_results takes an integer, not float"):

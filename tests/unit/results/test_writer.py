@@ -187,7 +187,7 @@ def test_result_that_is_read_early_is_still_stored(kept, store):
             assert store.came.acquire(timeout=PATIENCE), "it was forgotten"
 
 
-def test_flush(kept, store):
+def test_flush_waits_until_results_are_stored(kept, store):
     store.hold = threading.Event()
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
@@ -253,7 +253,7 @@ def test_what_ends_after_the_stop_is_stored_when_asked(make_supervisor, store):
     supervisor.set_result_backend(None)
 
 
-def test_another_backend(kept, store):
+def test_new_backend_leaves_earlier_results_in_the_first_one(kept, store):
     """The first backend has the results of its own time."""
     first = kept.put_task(abs, (1,))
     first.wait(PATIENCE)

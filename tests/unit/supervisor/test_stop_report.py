@@ -45,7 +45,7 @@ def test_finished_and_cancelled(make_supervisor):
     assert all(task.state == "succeeded" for task in tasks)
 
 
-def test_abandoned(make_supervisor):
+def test_report_counts_abandoned_threads(make_supervisor):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     began, go = threading.Event(), threading.Event()
 
@@ -62,7 +62,7 @@ def test_abandoned(make_supervisor):
     go.set()
 
 
-def test_killed(make_supervisor, tmp_path):
+def test_report_counts_killed_processes(make_supervisor, tmp_path):
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1)
     path, never, rounds = tmp_path / "began", threading.Event(), 0

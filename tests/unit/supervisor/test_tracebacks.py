@@ -20,11 +20,11 @@ def dumped(supervisor):
     return file.getvalue()
 
 
-def test_nothing_runs(supervisor):
+def test_dump_without_tasks_says_so(supervisor):
     assert dumped(supervisor).splitlines() == [f"supervisor {supervisor.id}: 0 running tasks"]
 
 
-def test_a_thread(supervisor):
+def test_dump_shows_the_stack_of_a_thread_task(supervisor):
     began, go = threading.Event(), threading.Event()
 
     def stuck_here():
@@ -39,7 +39,7 @@ def test_a_thread(supervisor):
     assert "go.wait(PATIENCE)" in text and "threads.py" not in text
 
 
-def test_a_coroutine(supervisor):
+def test_dump_shows_the_stack_of_a_coroutine_task(supervisor):
     began, go = threading.Event(), []
 
     async def stuck_there():

@@ -36,7 +36,7 @@ def test_by_number_of_tasks(pool_of_one):
     assert len({pid_of(supervisor) for _ in range(6)}) == 1
 
 
-def test_by_age(pool_of_one):
+def test_process_above_max_age_is_replaced(pool_of_one):
     supervisor = pool_of_one(max_age=1000)
     first = pid_of(supervisor)
     pool = supervisor.pool_for(TT_MP)
@@ -57,7 +57,7 @@ def test_by_age_in_the_midst_of_a_burst(pool_of_one):
 
 @pytest.mark.skipif(upkeep.resident_memory(os.getpid()) is None,
                     reason="nobody tells the size of a process here")
-def test_by_memory(pool_of_one, monkeypatch):
+def test_process_above_max_memory_is_replaced(pool_of_one, monkeypatch):
     monkeypatch.setattr(upkeep, "WEIGH_EVERY", 0.0)
     supervisor = pool_of_one(max_memory=500 * 1024 * 1024)
     first = pid_of(supervisor)
@@ -105,7 +105,7 @@ def test_an_initializer_and_its_arguments(pool_of_one):
     ({"initializer": 5}, InvalidTypeError), ({"initializer_timeout": -1}, InvalidArgumentError),
     ({"max_age": "1"}, InvalidTypeError), ({"max_memory": -1}, InvalidArgumentError),
     ({"max_memory": 1.5}, InvalidTypeError), ({"maxtasksperchild": -1}, InvalidArgumentError)])
-def test_impossible_options(supervisor, options, error):
+def test_impossible_options_of_processes_are_refused(supervisor, options, error):
     with pytest.raises(error, match=list(options)[0]):
         supervisor.set_mp_pool(**options)
 
