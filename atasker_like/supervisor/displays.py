@@ -33,20 +33,22 @@ def show_stats(stats: Any, file: Any) -> None:
                          if any(getattr(pool, name) for pool in pools.values()))]
     rows = [[name, *(f"{getattr(pool, name):,}" for pool in pools.values())] for name in names]
     for what, title in (("wait", "waited"), ("run", "ran")):
-        rows += [[f"{title}, {text}", *(duration(getattr(pool, what)[key])
-                                        for pool in pools.values())] for text, key in _TIMES]
+        times = [[f"{title}, {text}", *(getattr(pool, what)[key] for pool in pools.values())]
+                 for text, key in _TIMES]
+        rows += [[text, *map(duration, values)] for text, *values in times
+                 if values.count(None) < len(values)]
     show(table(["", *pools], rows, columns_of(file)), file)
 
 
 def show_info(info: Any, file: Any) -> None:
     """Print the ``Info``: the state, the pools, loops and schedulers, and the live tasks."""
+    from textwrap import wrap
+
     width = columns_of(file)
-    state = "not running"
-    if info.active:
-        state = "running"
-        if type(info.started) is float:
-            state += strftime(" since %Y-%m-%d %H:%M:%S", localtime(info.started))
-    lines = [cut(f"supervisor {info.id}: {state}", width), "",
+    state = [f"supervisor {info.id}:", "running" if info.active else "not running"]
+    if info.active and type(info.started) is float:
+        state.append(strftime("since %Y-%m-%d %H:%M:%S", localtime(info.started)))
+    lines = [*wrap(" ".join(state), max(width, 3), subsequent_indent="  "), "",
              *table(("pool", "running", "slots", "for NORMAL", "for HIGH"), _pools(info), width,
                     drop=(3, 4))]
     for title, things in (("loops", info.aloops), ("workers", info.schedulers),

@@ -4,8 +4,11 @@ from __future__ import annotations
 import sys
 from time import perf_counter
 
+from .._inspect import described
+from .._log import log
 from ..engine.task import STARTED
-from ..pools import threads as thread_pool
+from ..pools.coroutines import CoroutinePool
+from ..pools.threads import ThreadPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
     from ..pools.base import Pool
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
-    from ..pools.threads import ThreadPool
     from .parts import Parts
 
 __all__ = ["without_pool_frames", "write_stacks"]
@@ -27,7 +29,8 @@ _CHILD = 'process/child.py"'
 def write_stacks(supervisor_id: str, supervised: Parts, file: Any) -> None:
     """Write the stacks of all running tasks, to stderr if the file is None.
 
-    A signal handler may call it, too.
+    A signal handler may call it, too. So a file that takes no text, such as one on a full disk, is
+    logged, and raises nothing in the code that the signal has interrupted.
     """
     file = sys.stderr if file is None else file
     if file is None:        # the program has no stderr
@@ -40,8 +43,11 @@ def write_stacks(supervisor_id: str, supervised: Parts, file: Any) -> None:
         parts += _of_executor(processes.external)
     count = len(parts)
     tasks = "task" if count == 1 else "tasks"
-    file.write(f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts))
-    file.flush()
+    try:
+        file.write(f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts))
+        file.flush()
+    except (OSError, ValueError) as error:
+        log.error("the stacks of the running tasks could not be written: %s", described(error))
 
 
 def _head(task: Task[Any], where: str) -> str:
@@ -59,18 +65,18 @@ def _of_threads(pool: ThreadPool) -> list[str]:
         doing = (", abandoned" if pool_thread.abandoned else ", waiting" if pool_thread.lend_depth
                  else "")
         parts.append(_head(task, f"thread {thread.name}{doing}")
-                     + _stack(_walk(frames.get(thread.ident or 0))))
+                     + _stack(_walk(frames.get(thread.ident or 0), ThreadPool._thread_main)))
     return parts
 
 
-def _walk(frame: Any) -> list[tuple[Any, int]]:
-    """Return the frames of a pool thread, oldest first, without those of the pool itself."""
+def _walk(frame: Any, caller: Any) -> list[tuple[Any, int]]:
+    """Return the frames of a thread, oldest first, from those that a function has called on."""
     stack: list[tuple[Any, int]] = []
-    while frame is not None and frame.f_code is not thread_pool.ThreadPool._thread_main.__code__:
+    while frame is not None and frame.f_code is not caller.__code__:
         stack.append((frame, frame.f_lineno))
         frame = frame.f_back
     stack.reverse()
-    return stack
+    return stack if frame is not None else []
 
 
 def _stack(frames: Iterable[tuple[Any, int]]) -> str:
@@ -87,14 +93,29 @@ def _of_coroutines(pool: Pool) -> list[str]:
                    if task._extra is not None and task._extra.placement is not None]
     parts = []
     for task, payload in running:
-        frames: list[Any] = []
-        try:
-            frames = payload[1].get_stack() if payload[1] is not None else []
-        except RuntimeError:        # it has gone on in its own thread meanwhile
-            pass
-        parts.append(_head(task, "coroutine")
-                     + _stack([(frame, frame.f_lineno) for frame in frames]))
+        # There is no asyncio task in the first step, and the loop may have tasks of its own kind.
+        coroutine = getattr(payload[1], "get_coro", lambda: None)()
+        if coroutine is None or getattr(coroutine, "cr_running", False):
+            thread = getattr(payload[0].loop, "_thread_id", None)
+            frames = _walk(sys._current_frames().get(thread or 0), CoroutinePool._run_coroutine)
+        else:
+            frames = _awaiting(coroutine)[1:]       # the first one is that of the pool
+        parts.append(_head(task, "coroutine") + _stack(frames))
     return parts
+
+
+def _awaiting(coroutine: Any) -> list[tuple[Any, int]]:
+    """Return the frames of a suspended coroutine, and of those that it awaits."""
+    frames = []
+    while coroutine is not None:
+        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(coroutine, f"{kind}_frame")),
+                    None)
+        frame: Any = getattr(coroutine, f"{kind}_frame") if kind else None
+        if frame is None:       # it has ended meanwhile, or awaits an object of another kind
+            break
+        frames.append((frame, frame.f_lineno))
+        coroutine = getattr(coroutine, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return frames
 
 
 def _of_executor(pool: ExternalPool) -> list[str]:
@@ -116,12 +137,15 @@ def _of_processes(pool: ProcessPool) -> list[str]:
 def without_pool_frames(text: str) -> str:
     """Return the stacks that a pool process has written, without the frames below the function.
 
-    A stack begins with the latest frame. It ends with those of the start of the process and of the
-    loop in which the process calls functions.
+    A written stack begins with the latest frame. It ends with those of the start of the process and
+    of the loop in which the process calls functions. A returned one ends with the latest frame, as
+    tracebacks do. If there is one thread, the line with its number is left out.
     """
     kept: list[str] = []
     stack: list[str] = []
-    for line in [*text.splitlines(True), ""]:
+    lines = text.splitlines(True)
+    heads = sum(not line.startswith("  ") for line in lines)
+    for line in [*lines, ""]:
         if line.startswith("  "):
             stack.append(line)
             continue
@@ -130,7 +154,8 @@ def without_pool_frames(text: str) -> str:
             end -= 1
         while end and _CHILD in stack[end - 1]:
             end -= 1
-        kept += stack[:end] or stack
-        kept.append(line)
+        kept += reversed(stack[:end] or stack)
+        if heads > 1:
+            kept.append(line.replace("call first", "call last"))
         stack = []
     return "".join(kept)

@@ -61,6 +61,18 @@ def test_display_of_info_has_the_state_and_the_tasks(busy):
     worker.stop()
 
 
+def test_display_of_stats_leaves_out_times_that_no_pool_has(supervisor):
+    text = "\n".join(shown(supervisor.stats()))
+    assert "submitted" in text and "waited" not in text and "ran" not in text
+
+
+def test_display_of_info_has_the_whole_start_in_a_narrow_terminal(busy, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = shown(busy.get_info())
+    assert re.search(r" since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", " ".join(
+        line.strip() for line in lines[:lines.index("")]))
+
+
 @pytest.mark.slow
 def test_display_of_info_has_the_process_pool(supervisor):
     supervisor.put_task(pow, (2, 3), tt=TT_MP).value(PATIENCE)

@@ -1,5 +1,6 @@
 """dump(): where every running task is."""
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 from atasker_like import TT_MP, background_task
 from atasker_like.supervisor import tracebacks
 from tests.support import PATIENCE
+from tests.support.gates import Hold
 from tests.support.internals import manager
 from tests.unit import in_processes
 
@@ -53,6 +55,40 @@ def test_dump_shows_the_stack_of_a_coroutine_task(supervisor):
     go[0][0].call_soon_threadsafe(go[0][1].set)
     task.value(PATIENCE)
     assert "stuck_there" in text and "coroutine" in text
+    assert "await go[0][1].wait()" in text and "coroutines.py" not in text
+
+
+def test_a_coroutine_that_awaits_another_one(supervisor):
+    began, go = threading.Event(), []
+
+    async def inner():
+        go.append((asyncio.get_running_loop(), asyncio.Event()))
+        began.set()
+        await go[0][1].wait()
+
+    async def outer():
+        await inner()
+
+    task = background_task(outer, supervisor=supervisor)()
+    assert began.wait(PATIENCE)
+    text = dumped(supervisor)
+    go[0][0].call_soon_threadsafe(go[0][1].set)
+    task.value(PATIENCE)
+    assert text.index("await inner()") < text.index("await go[0][1].wait()")
+
+
+def test_a_coroutine_that_blocks_its_loop(supervisor):
+    hold = Hold()
+
+    async def blocks_here():
+        hold()
+
+    task = background_task(blocks_here, supervisor=supervisor)()
+    hold.reached()
+    text = dumped(supervisor)
+    hold.go()
+    task.value(PATIENCE)
+    assert "    hold()\n" in text and "coroutines.py" not in text
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="processes cannot be asked")
@@ -68,7 +104,7 @@ def test_a_process_that_holds_the_interpreter_in_c_code(supervisor, tmp_path):
     for _ in range(3):      # one question does not spoil the next
         text = dumped(supervisor)
         assert "in enter_and_wait" in text and "process" in text, text
-        assert text.rstrip().endswith("in enter_and_wait"), text
+        assert "child.py" not in text and "call first" not in text
     assert "1 running task\n" in text
     task.cancel()
 
@@ -92,15 +128,27 @@ def test_without_a_standard_error(supervisor, monkeypatch):
     supervisor.dump()
 
 
+def test_into_a_file_that_takes_no_text(supervisor, caplog):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor.dump(Full())
+    assert caplog.messages == ["the stacks of the running tasks could not be written: OSError: "
+                               f"[Errno {errno.ENOSPC}] No space left on device"]
+
+
 def test_stack_of_a_process_ends_at_the_function():
     own = '  File "/lib/atasker_like/pools/process/child.py", line 1 in run\n'
     start = '  File "/lib/python/multiprocessing/forkserver.py", line 2 in main\n'
     user = '  File "/app/work.py", line 3 in crunch\n'
     head = "Current thread 0x01 (most recent call first):\n"
     other = "Thread 0x02 (most recent call first):\n"
+    inner = '  File "/app/work.py", line 9 in inner\n'
     cut = tracebacks.without_pool_frames
-    assert cut(head + user + own + own + start) == head + user
-    assert cut(head + own + user + own + start) == head + own + user     # it reports progress
-    assert cut(other + user + head + user + own + start) == other + user + head + user
-    assert cut(head + own + start) == head + own + start                # between two tasks
+    assert cut(head + inner + user + own + own + start) == user + inner
+    assert cut(head + own + user + own + start) == user + own               # it reports progress
+    last = (other + user + head + user).replace("call first", "call last")
+    assert cut(other + user + head + user + own + start) == last
+    assert cut(head + own + start) == start + own                           # between two tasks
     assert cut("  (no answer)\n") == "  (no answer)\n"
