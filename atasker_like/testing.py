@@ -87,7 +87,10 @@ class BackendContract:
     listing = True
 
     def make_backend(self, **options: Any) -> Backend:
-        """Return a backend over the store of the tests; options are those of :class:`Backend`."""
+        """Return a backend over the store of the tests.
+
+        :param options: those of :class:`~atasker_like.Backend`.
+        """
         raise NotImplementedError
 
     def let_pass(self, backend: Backend, seconds: float) -> None:

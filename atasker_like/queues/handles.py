@@ -158,8 +158,8 @@ class _Handle(TaskView[T_co], Handle[T_co]):
 
         :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
             :class:`asyncio.InvalidStateError`.
-        :raises CancelledError: the task was cancelled. The class is that of
-            :mod:`concurrent.futures`, or that of :mod:`asyncio` for a :class:`TaskHandle`.
+        :raises concurrent.futures.CancelledError: the task was cancelled. A
+            :class:`TaskHandle` raises :class:`asyncio.CancelledError`.
         """
         try:
             status = self.task._status

@@ -116,7 +116,7 @@ class Service:
         :param task_class: a subclass of :class:`Task` of this package.
         :param tt: the pool, see :func:`~atasker_like.background_task` (default: by the function).
         :param options: ``priority`` (in the pool), ``timeout``, ``retries`` and related ones,
-            ``name``, ``metadata`` and ``ignore_result`` of :class:`TaskOptions`.
+            ``name``, ``metadata`` and ``ignore_result`` of :class:`~atasker_like.TaskOptions`.
         :raises InvalidTypeError: (a TypeError) ``task_class`` is not a task class, an option does
             not exist, or JSON cannot hold the type of a field.
         :raises InvalidArgumentError: (a ValueError) another class has the same type name.

@@ -74,7 +74,7 @@ class Task:
         @property
         def hidden_fields(self) -> set[str]: ...
     else:
-        #: A set of names: no ``repr``, display name or :class:`InvalidFieldError` shows the values
+        #: A set of names: no ``repr``, display name or error of a field shows the values
         #: of these fields (default: ``{'parallel'}``). A subclass sets another one, or has a
         #: property that extends ``super().hidden_fields``. A property is evaluated on the instance.
         #: :meth:`from_payload` has none yet, and hides all fields of such a class.

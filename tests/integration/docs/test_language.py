@@ -15,7 +15,7 @@ from tests.support import ROOT
 TOP = pathlib.Path(ROOT)
 DOCS = TOP / "docs"
 PAGES = {page.relative_to(TOP).as_posix(): page
-         for page in [TOP / "README.rst", *sorted(DOCS.rglob("*.rst"))]
+         for page in [TOP / "README.rst", TOP / "CONTRIBUTING.rst", *sorted(DOCS.rglob("*.rst"))]
          if page.parent.name != "changes"
          and page.name not in ("changelog.rst", "contributing.rst")}
 
