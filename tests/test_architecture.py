@@ -88,6 +88,7 @@ LAYERS = [
         "pools.process.io_thread",
         "pools.process.protocol",
         "pools.executor.packing",
+        "pools.executor.messages",
         "pools.executor.pool",
         "pools.process.fork_server",
         "pools.process.environment",

@@ -23,7 +23,7 @@ CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]
 PLACE = ("an executor cannot end a call that it runs, so its place is not another one's before the "
          "call has ended")
 REQUEST = "no request to stop crosses to the processes of an executor: what runs goes on"
-REPORT = "no report of progress crosses from the processes of an executor"
+REPORT = "the last report of a process of an executor comes with the result, and none before"
 CANNOT = {
     "test_timeout": PLACE,
     "test_a_timeout_is_retried_when_asked": PLACE,
@@ -32,7 +32,6 @@ CANNOT = {
     "test_what_runs_is_asked_to_stop": REQUEST,
     "test_stop_that_cancels_tasks": REQUEST,
     "test_progress": REPORT,
-    "test_report_progress_reports_for_the_current_task": REPORT,
 }
 
 

@@ -2,6 +2,7 @@
 to import."""
 import asyncio
 import contextvars
+import logging
 import os
 import select
 import signal
@@ -105,6 +106,14 @@ def wait_for_file(path):
     deadline = time.monotonic() + 60
     while not os.path.exists(path) and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def tell(path):
+    """Log and report, wait for a file to exist, and report again."""
+    logging.getLogger("far").warning("from %s", "afar")
+    report_progress(1, 2, "half")
+    wait_for_file(path)
+    report_progress(2, 2)
 
 
 def give(value):

@@ -3,6 +3,7 @@
 ``python -m tests.interop.contract ENGINE`` prints the outcome of each clause as JSON.
 """
 import json
+import logging
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ ENGINES = {"ppe": "concurrent.futures", "interpreters": "concurrent.futures.inte
            "mpi": "mpi4py.futures"}
 #: Engines that carry functions of the main module, lambdas and closures.
 BY_VALUE = {"loky", "joblib", "dask", "dask_cluster", "ray"}
+#: Engines that carry messages of calls that run.
+LIVE = {"dask", "dask_cluster"}
 SLOTS = 2
 
 
@@ -51,8 +54,10 @@ def engine(name):
         yield executor
         executor.shutdown(kill_workers=True)
     elif name == "pebble":
+        from multiprocessing import get_context
+
         from pebble import ProcessPool
-        with ProcessPool(max_workers=SLOTS) as pool:
+        with ProcessPool(max_workers=SLOTS, context=get_context("spawn")) as pool:
             yield pool
     elif name.startswith("dask"):
         from distributed import Client, LocalCluster
@@ -146,6 +151,56 @@ def cancel(name):
     return cancelled and task(f.add, 1).value(60) == 1
 
 
+@contextmanager
+def telling():
+    """A task that logs, reports and waits; the records; a function to let the task go on."""
+    records, folder = [], tempfile.mkdtemp()
+    go_on = os.path.join(folder, "go on")
+    handler = logging.Handler()
+    handler.emit = records.append
+    logging.getLogger("far").addHandler(handler)
+    try:
+        yield task(f.tell, go_on), records, lambda: open(go_on, "w").close()
+    finally:
+        logging.getLogger("far").removeHandler(handler)
+        shutil.rmtree(folder)
+
+
+def reports(name):
+    """Log lines and the last report of progress come with the result, if not before."""
+    with telling() as (told, records, go_on):
+        go_on()
+        told.value(60)
+        settle(lambda: records)
+        return (told.progress == (2, 2, None)
+                and [record.getMessage() for record in records] == ["from afar"])
+
+
+def live(name):
+    """Log lines and reports come while the call runs."""
+    if name not in LIVE:
+        return True
+    with telling() as (told, records, go_on):
+        seen = settle(lambda: records and told.progress)
+        runs = told.state == "running"
+        go_on()
+        told.value(60)
+        return (seen == (1, 2, "half") and runs and told.progress == (2, 2, None)
+                and [record.getMessage() for record in records] == ["from afar"]
+                and (name == "dask" or records[0].task_id == told.id))
+
+
+def settle(condition):
+    """Return the first true value of a condition, or None if there is none in time."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.005)
+    return None
+
+
 def throughput(name):
     add = background_task(f.add, tt=TT_MP)
     return sum(wait_completed([add(number) for number in range(300)], 120)) == 44850
@@ -165,7 +220,7 @@ def stop(name):
 
 
 CLAUSES = [values, slots, errors, arguments, results, by_value, timeouts, cancel, priorities,
-           throughput, death, stop]
+           reports, live, throughput, death, stop]
 
 
 def main(name):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ..._ids import new_id
 from ..._inspect import shown
 from ..._log import log
 from ...errors import InvalidTypeError
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["ExecutorAdapter", "adapt"]
 
 
-_EXECUTORS = __name__.partition(".")[0] + ".executors"
+_PACKAGE = __name__.partition(".")[0]
+_EXECUTORS = _PACKAGE + ".executors"
 
 
 class ExecutorAdapter:
@@ -42,6 +44,8 @@ class ExecutorAdapter:
     as_bytes: bool = False
     #: True if the executor repeats the calls of a worker that dies.
     repeats: bool = False
+    #: The topic under which calls send messages; None if the executor carries none.
+    topic: str | None = None
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
@@ -134,6 +138,12 @@ class ExecutorAdapter:
         """Ask the executor to cancel a call. Return True if the call will not run."""
         return self.honest and bool(handle.cancel())
 
+    def listen(self, on_message: Callable[[Any], None]) -> None:
+        """Have a function called with each message of a call, if the executor carries messages.
+
+        A thread of the executor calls it, so it must not block.
+        """
+
     def attempts(self, error: BaseException) -> int:
         """Return how often the executor has started a call that ended with an error."""
         return 1
@@ -176,6 +186,15 @@ class _DaskAdapter(ExecutorAdapter):
             return sum(self.executor._client.nthreads().values()) or super().size()
         except Exception:           # another version of Dask, or no connection to the cluster
             return super().size()
+
+    def listen(self, on_message: Callable[[Any], None]) -> None:
+        """See :meth:`ExecutorAdapter.listen`. The messages are events of Dask."""
+        topic = f"{_PACKAGE}-{new_id()}"
+        try:
+            self.executor._client.subscribe_topic(topic, lambda event: on_message(event[1]))
+        except Exception:           # another version of Dask, or no connection to the cluster
+            return
+        self.topic = topic
 
     def attempts(self, error: BaseException) -> int:
         """See :meth:`ExecutorAdapter.attempts`. Dask repeats a call whose worker has died."""

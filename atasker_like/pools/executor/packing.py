@@ -4,6 +4,7 @@ from __future__ import annotations
 import pickle
 
 from ..._inspect import described
+from ...engine.task import Progress
 from ...errors import PoolBrokenError, TaskPicklingError
 from ..process import child, log_relay
 from ..process.protocol import decode
@@ -75,11 +76,11 @@ def _by_name_or_value(value: Any, by_name: Callable[[Any], bytes],
 
 
 def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:
-    """Return the kind of a result and the value or error, and handle the log records of the call.
+    """Return the kind of a result and the value or error, and handle the reports of the call.
 
     :raises (TypeError, ValueError): it is no result of :func:`.remote_call.run_remote`.
     """
-    kind, payload, seconds, records = result
+    kind, payload, seconds, records, report = result
     _, kind, _, outcome = decode(0, kind, 0.0, payload)
     spec = task._spec
     expected = spec.expected_runtime
@@ -87,6 +88,8 @@ def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:
     spec.expected_runtime = seconds if expected is None else expected + (seconds - expected) / 4
     for record in records:
         log_relay.handle(log_relay.unpack(record), task.id, task.name)
+    if report is not None:
+        spec.pool.report(task, Progress(*report))
     return kind, outcome
 
 

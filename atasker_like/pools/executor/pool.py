@@ -42,6 +42,7 @@ from ..process import child
 from ..process.child import ERROR
 from .adapters import ExecutorAdapter
 from .call import Call
+from .messages import Messages
 from .packing import broken, dumps, lost, pack, unpack
 from .prefetch import AHEAD_SECONDS, Prefetched
 from .remote_call import ORIGIN, RunWhenLoaded, run_local, run_remote
@@ -77,6 +78,8 @@ class ExternalPool(Pool):
         self._to_submit: deque[Call] = deque()       # those of them that wait for the giver
         self._submitter_running = False                        # a giver runs or is asked for
         self._giver_runs = False
+        self._messages = Messages(self, spawn)
+        self._messages.listen(adapter)
 
     @property
     def executor(self) -> Any:
@@ -89,6 +92,7 @@ class ExternalPool(Pool):
             self.adapter, self.prefetched.each = adapter, None
             for waiting in self._to_submit:
                 waiting.adapter = adapter
+        self._messages.listen(adapter)
         self._fail_lost()
 
     def redirect(self, successor: Pool) -> bool:
@@ -615,6 +619,7 @@ class ExternalPool(Pool):
         super().reset_after_fork()
         self._calls, self._to_submit, self.prefetched.calls = set(), deque(), deque()
         self._submitter_running = self._giver_runs = False
+        self._messages.reset()
 
     def warm_up(self) -> None:
         """Do nothing: the executor starts its processes itself."""
@@ -633,7 +638,7 @@ def _form(call: Call, entries: list[Entry],
             kwargs = dict(kwargs or (), _task_id=task.id)
         return run_local, (task, child.undecorated(spec.target), args, kwargs)
     common = (spec.name, spec.options.retries, spec.takes_id, adapter.name, ORIGIN, adapter.python,
-              AHEAD_SECONDS)
+              adapter.topic, AHEAD_SECONDS)
     if adapter.as_bytes:
         return pickle.loads, (dumps(RunWhenLoaded((entries, common))),)
     return run_remote, (entries, common)

@@ -10,6 +10,7 @@ import logging
 import pickle
 import sys
 import threading
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 
@@ -23,18 +24,24 @@ from ..process.log_relay import RelayHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
     from ...engine.task import Task
 
     #: The pickled function, the pickled arguments or None, the id and the number of the attempt.
     Entry = Tuple[bytes, Optional[bytes], str, int]
     #: The name, the retries, True if the function takes the id, the name of the executor, the
-    #: origin, the version of the sender's Python (None if the executor carries names only), and the
-    #: seconds after which no further call begins.
-    Common = Tuple[str, int, bool, str, str, Optional[Tuple[int, int]], float]
-    #: The kind of the result, the pickled result, the seconds that the function ran, log records.
-    Result = Tuple[int, Optional[bytes], float, List[bytes]]
+    #: origin, the version of the sender's Python (None if the executor carries names only), the
+    #: topic of messages (None if the executor carries none), and the seconds after which no further
+    #: call begins.
+    Common = Tuple[str, int, bool, str, str, Optional[Tuple[int, int]], Optional[str], float]
+    #: A report of progress: done, total, message.
+    Report = Tuple[float, Optional[float], Optional[str]]
+    #: The kind of the result, the pickled result, the seconds that the function ran, the records
+    #: that no message carried, the last report.
+    Result = Tuple[int, Optional[bytes], float, List[bytes], Optional[Report]]
+    #: The id, the name and the attempt of a task, and a packed log record or a report.
+    Message = Tuple[str, str, int, Union[bytes, Report]]
 
 __all__ = ["ExecutorTaskView", "ORIGIN", "RunWhenLoaded", "dumps_by_value", "has_code", "run_local",
            "run_remote"]
@@ -45,10 +52,12 @@ ORIGIN = new_id()
 #: The modules that pickle functions and classes by value; the engines bring them along.
 _PICKLERS = ("cloudpickle", "ray.cloudpickle", "joblib.externals.cloudpickle")
 
-#: The maximal number of log records that one call returns.
+#: The maximal number of log records of one call.
 _RECORDS = 1000
+#: The least number of seconds between two reports of one call that go as messages.
+_PAUSE = 0.1
 
-_current = threading.local()        # records: of the call that this thread runs
+_current = threading.local()        # call: the one that this thread runs, or None
 
 
 def dumps_by_value(value: Any) -> bytes | None:
@@ -74,8 +83,8 @@ class _RecordsOfCall(RelayHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record of the function itself, not of the threads that it starts."""
-        records = getattr(_current, "records", None)
-        if records is None or len(records) >= _RECORDS:
+        call: ExecutorTaskView | None = getattr(_current, "call", None)
+        if call is None or call.records >= _RECORDS:
             return
         logger: logging.Logger | None = logging.getLogger(record.name)
         while logger is not None:
@@ -85,20 +94,65 @@ class _RecordsOfCall(RelayHandler):
         super().emit(record)
 
 
-_handler = _RecordsOfCall(lambda packed: _current.records.append(packed))
+_handler = _RecordsOfCall(lambda packed: _current.call.add_record(packed))
 
 
 class ExecutorTaskView(RemoteTaskView):
     """The task that ``current_task()`` returns in a process of an external executor."""
 
-    __slots__ = ()
+    __slots__ = ("records", "unsent", "report", "_topic", "_send", "_sent_at")
+
+    def __init__(self, task_id: str, name: str, attempts: int, retries: int,
+                 topic: str | None) -> None:
+        super().__init__(task_id, name, attempts, retries)
+        self.records: int = 0               # the number of log records so far
+        self.unsent: list[bytes] = []       # those of them that go with the result
+        self.report: Report | None = None   # the last one, which goes with the result, too
+        self._topic = topic
+        self._send: Callable[[Message], None] | None = None
+        self._sent_at = 0.0
 
     def check_cancelled(self) -> None:
         """Do nothing: a cancel request does not reach the processes of an external executor."""
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Do nothing: a report does not leave the processes of an external executor."""
+        """Report the progress of the task.
+
+        The last report goes with the result. If the executor carries messages, ten reports a second
+        go at once.
+        """
+        self.report = (float(done), None if total is None else float(total),
+                       None if message is None else "".join(message))
+        now = perf_counter()
+        if self._topic is not None and now - self._sent_at >= _PAUSE:
+            self._sent_at = now
+            self._tell(self.report)
+
+    def add_record(self, packed: bytes) -> None:
+        """Send a log record at once, or with the result."""
+        self.records += 1
+        if not self._tell(packed):
+            self.unsent.append(packed)
+
+    def _tell(self, what: bytes | Report) -> bool:
+        """Send a message. Return False if the executor carries none."""
+        if self._topic is None:
+            return False
+        try:
+            if self._send is None:
+                self._send = _sender(self._topic)
+            self._send((self.id, self.name, self.attempts, what))
+        except Exception:           # another version of Dask, or a worker that is about to end
+            self._topic = None
+            return False
+        return True
+
+
+def _sender(topic: str) -> Callable[[Message], None]:
+    """Return the function by which a worker of Dask sends messages."""
+    worker = import_module("distributed").get_worker()
+    return partial(worker.log_event, topic)
 
 
 def has_code(pickled: bytes | None) -> bool:
@@ -139,15 +193,14 @@ class RunWhenLoaded:
 
 
 def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common: Common) -> Result:
-    name, retries, takes_id, engine, origin, python, _ = common
+    name, retries, takes_id, engine, origin, python, topic, _ = common
     stage = "function"
-    records: list[bytes] = []
+    call = ExecutorTaskView(task_id, name, attempt, retries, topic)
     if origin != ORIGIN:
-        _current.records = records
+        _current.call = call
         if _handler not in logging.root.handlers:
             logging.root.addHandler(_handler)
-    token = current_coroutine_task.set(
-        ExecutorTaskView(task_id, name, attempt, retries))  # type: ignore[arg-type]
+    token = current_coroutine_task.set(call)  # type: ignore[arg-type]
     began = perf_counter()
     try:
         if python is not None and python != sys.version_info[:2]:
@@ -167,15 +220,16 @@ def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common:
         value = function(*args, **kwargs) if kwargs else function(*args)
         seconds = perf_counter() - began
         if value is None:
-            return NONE, None, seconds, records
+            return NONE, None, seconds, call.unsent, call.report
         stage = "result"
-        return VALUE, _dumps_result(value, python is not None), seconds, records
+        pickled = _dumps_result(value, python is not None)
+        return VALUE, pickled, seconds, call.unsent, call.report
     except BaseException as error:
         described = _describe(error, stage, name, task_id, engine)
-        return ERROR, described, perf_counter() - began, records
+        return ERROR, described, perf_counter() - began, call.unsent, call.report
     finally:
         current_coroutine_task.reset(token)
-        _current.records = None
+        _current.call = None
 
 
 def _dumps_result(value: Any, by_value: bool) -> bytes:
