@@ -2,10 +2,9 @@
 
 An interrupt can come at any line of the main thread, and the function of a submission that raises
 must not run. So the frames for idle processes are *held* until the submission only has to return.
-Then one call of C code writes them. Any other operation on such a process writes them first.
-
-The caller holds the lock of the pool, except for :meth:`DeferredWriter._commit` and
-:meth:`DeferredWriter._release_lock`.
+Then one call of C code writes them. Any other operation on such a process writes them first. Of a
+large frame all up to the last byte of its entries is written before: a process begins no task
+before that byte, and skips a frame without tickets.
 """
 from __future__ import annotations
 
@@ -13,118 +12,147 @@ import os
 from collections import deque
 from functools import partial
 from operator import length_hint, methodcaller
-from threading import get_ident, main_thread
 
-from ..base import Pool
 from .child import TICKET
 from .pool_process import kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, Protocol, Sequence
 
     from .pool_process import PoolProcess
 
-__all__ = ["HELD_MOST", "DeferredWriter"]
+    class WritingPool(Protocol):
+        """The pool, as the writer uses it."""
+
+        lock: Any
+
+        def write(self, process: PoolProcess, parts: list[Any]) -> None: ...
+        def flush_later(self, process: PoolProcess) -> None: ...
+
+__all__ = ["DeferredWriter"]
 
 #: The maximal size of a held frame in bytes. A write of so few bytes to a pipe is never partial.
 HELD_MOST = 2048
 
 
-class DeferredWriter(Pool):
-    """The part of the process pool that holds frames and writes them last."""
+class DeferredWriter:
+    """Holds frames for idle processes, and writes them last.
 
-    _deferring_thread: int          # the ident of the main thread while it dispatches, else 0
-    _held: list[PoolProcess]        # processes with tasks in flight that are not written yet
-    _held_fds: list[int]            # of each held process: its ticket pipe, its task pipe
-    _held_parts: list[bytes]        # of each held process: its tickets, its frame
-    _committing: list[None]         # not empty during the write
+    The caller holds the lock of the pool, except for :meth:`commit` and :meth:`release_lock`.
+    """
 
-    def _commit(self) -> Any:
+    __slots__ = ("thread", "processes", "_pool", "_fds", "_parts", "_rests", "_requests",
+                 "_committing")
+
+    def __init__(self, pool: WritingPool) -> None:
+        self._pool = pool
+        self.thread = 0                 # the ident of the main thread while it dispatches, else 0
+        self.processes: list[PoolProcess] = []      # with tasks in flight that are not written yet
+        self._fds: list[int] = []       # of each of them: its ticket pipe, its task pipe
+        self._parts: list[bytes] = []   # of each of them: its tickets, its frame or the end of it
+        self._rests: dict[PoolProcess, list[Any]] = {}      # what is held of large frames
+        self._requests: list[Callable[[], Any]] = []        # to be made before the write
+        self._committing: list[None] = []       # not empty during the write
+
+    def hold(self, process: PoolProcess, tickets: bytes, frame: bytes, raws: Sequence[Any]) -> None:
+        """Hold the frame of an idle process, or the end of it if it is large."""
+        if raws or len(frame) > HELD_MOST:
+            rest = self._rests[process] = [frame[-1:], *raws]
+            self._pool.write(process, [frame[:-1]])
+            frame = rest[0]
+            if raws or process.outbox:
+                # The I/O thread writes it, as soon as the lock is free.
+                frame = b""
+                self.request(process.outbox.extend, [memoryview(part).cast("B") for part in rest])
+                self.request(self._pool.flush_later, process)
+        self.processes.append(process)
+        self._fds += (process.ticket_out, process.task_fd)
+        self._parts += (tickets, frame)
+
+    def request(self, call: Callable[[Any], Any], argument: Any) -> None:
+        """Have a call made before the held frames are written. Two calls do no harm."""
+        self._requests.append(partial(call, argument))
+
+    def commit(self) -> Any:
         """Write the held frames. (no lock)"""
         # An interrupt can come between two lines, so all steps are one call of C code. It is the
         # last line of a submission.
-        fds = iter(self._held_fds)
+        fds = iter(self._fds)
         try:
             return deque(map(_call, [
-                self.lock.acquire, partial(self._committing.append, None),
-                partial(deque, map(os.write, fds, self._held_parts), 0),
-                self._held.clear, self._held_fds.clear, self._held_parts.clear,
-                self._committing.clear, self.lock.release]), 0)
+                self._pool.lock.acquire, partial(self._committing.append, None), *self._requests,
+                partial(deque, map(os.write, fds, self._parts), 0),
+                self.processes.clear, self._fds.clear, self._parts.clear, self._rests.clear,
+                self._requests.clear, self._committing.clear, self._pool.lock.release]), 0)
         except OSError:
             # A process is dead, or it is frozen and does not read. Its part and all later ones are
             # written in the usual way.
-            self._write_held(len(self._held_fds) - length_hint(fds) - 1)
+            self._requests.clear()
+            self._write_from(len(self._fds) - length_hint(fds) - 1)
             self._committing.clear()
-            self.lock.release()
+            self._pool.lock.release()
             return None
 
-    def _flush_held(self) -> None:
-        self._write_held(0)
+    def flush(self) -> None:
+        """Write the held frames now."""
+        self._write_from(0)
 
-    def _write_held(self, first: int) -> None:
-        for position in range(first, len(self._held_fds)):
-            part, process = self._held_parts[position], self._held[position // 2]
+    def _write_from(self, first: int) -> None:
+        for request in self._requests:
+            request()
+        for position in range(first, len(self._fds)):
+            part, process = self._parts[position], self.processes[position // 2]
             if position % 2:
-                if not process.unsent:
-                    self._write(process, [part])
+                if part and not process.unsent:
+                    self._pool.write(process, [part])
                 continue
             try:
-                os.write(self._held_fds[position], part)    # tickets
+                os.write(self._fds[position], part)     # tickets
             except OSError:
-                self._unsent(process, len(part) // TICKET.size)
-        self._drop_held()
+                unsent(process, len(part) // TICKET.size)
+        self._discard()
 
-    def _unsent(self, process: PoolProcess, count: int) -> None:
-        """Count tasks whose tickets could not be written, and kill the process.
+    def _discard(self) -> None:
+        for held in (self.processes, self._fds, self._parts, self._rests, self._requests):
+            held.clear()
 
-        The end of the process requeues them.
-        """
-        # The parent keeps both ends of the ticket pipe open, so the application closed it.
-        process.unsent += count
-        process.retiring = True
-        kill(process.process)
+    # -- after an interrupt ------------------------------------------------------------------------
 
-    def _drop_held(self) -> None:
-        self._held.clear()
-        self._held_fds.clear()
-        self._held_parts.clear()
-
-    def _release_lock(self) -> None:
-        """Clean up after an interrupt of :meth:`_commit`. (no lock)"""
-        if self._committing and self.lock._is_owned():
-            for process in self._held:
-                process.inconsistent = True          # its frame may have been written in part
-            self._drop_held()
+    def release_lock(self) -> None:
+        """Clean up after an interrupt of :meth:`commit`. (no lock)"""
+        if self._committing and self._pool.lock._is_owned():
+            for process in self.processes:
+                process.inconsistent = True         # its frame may have been written in part
+            self._discard()
             self._committing.clear()
-            self.lock.release()
+            self._pool.lock.release()
 
-    def _interrupted(self) -> None:
-        if get_ident() != main_thread().ident:
-            return
-        self._deferring_thread = 0
-        for process in self._held:              # none of its frames has been written
+    def take_back(self, unsend: Callable[[PoolProcess], None]) -> None:
+        """Drop the held frames, none of which has been written to its end.
+
+        :param unsend: takes the tasks of a process back.
+        """
+        self.thread = 0
+        for process in self.processes:
             process.inconsistent = True
-        for process in self._held:
-            self._unsend(process)
-        self._drop_held()
+        for process in self.processes:
+            unsend(process)
+            rest = self._rests.get(process)
+            if rest:
+                self._pool.write(process, rest)     # it skips the frame, which has no tickets
+        self._discard()
 
-    def _unsend(self, process: PoolProcess) -> None:
-        """Requeue all tasks of a process to which none of them was written: it is idle."""
-        back = list(process.inflight)
-        process.inflight.clear()
-        process.lanes.clear()               # _resync() corrects the counts of the lanes
-        self.run_queue.requeue([task for task in back if self.lifecycle.revoke(task)])
-        if process.tasks_left is not None:
-            process.tasks_left += len(back)
-        process.inconsistent = False
-        self._becomes_idle(process)
 
-    def _becomes_idle(self, process: PoolProcess) -> None:
-        raise NotImplementedError
+def unsent(process: PoolProcess, count: int) -> None:
+    """Count tasks whose tickets could not be written, and kill the process.
 
-    def _write(self, process: PoolProcess, parts: list[Any]) -> None:
-        raise NotImplementedError
+    The end of the process requeues them.
+    """
+    # The parent keeps both ends of the ticket pipe open, so the application closed it.
+    process.unsent += count
+    process.retiring = True
+    kill(process.process)
 
 
 _call = methodcaller("__call__")

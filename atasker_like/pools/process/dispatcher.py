@@ -15,12 +15,13 @@ from __future__ import annotations
 import marshal
 import os
 from contextlib import suppress
-from threading import get_ident
+from threading import get_ident, main_thread
 from time import perf_counter
 
 from ...engine.task import QUEUED, STARTED
+from ..base import Pool
 from .child import FRAME, TICKET
-from .deferred_writer import HELD_MOST, DeferredWriter
+from .deferred_writer import DeferredWriter, unsent
 from .pool_process import PoolProcess, kill
 from .spawn import close_pipe
 
@@ -43,9 +44,10 @@ AHEAD_SINGLE = 0.02
 AHEAD_MOST = 256
 
 
-class Dispatcher(DeferredWriter):
+class Dispatcher(Pool):
     """The part of the process pool that sends tasks to processes and revokes them."""
 
+    writer: DeferredWriter
     _processes: list[PoolProcess]       # all, including those that start or end
     _idle: list[PoolProcess]            # ready, with no task in flight
     _lowest_priority: int  # no process has a less urgent task than this in flight
@@ -62,10 +64,11 @@ class Dispatcher(DeferredWriter):
     def _refill(self, process: PoolProcess, sharers: int = 1) -> None:
         """Send tasks to a process. The waiting tasks are divided among ``sharers`` processes."""
         inflight = process.inflight
-        if self._held:
-            if self._deferring_thread != get_ident():
-                self._flush_held()
-            elif process in self._held:
+        writer = self.writer
+        if writer.processes:
+            if writer.thread != get_ident():
+                writer.flush()
+            elif process in writer.processes:
                 return
         if process.inconsistent:
             self._quarantine(process)
@@ -170,28 +173,31 @@ class Dispatcher(DeferredWriter):
                     raws: Sequence[Any]) -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
-        if (self._deferring_thread and len(entries) == len(process.inflight)
-                and len(body) < HELD_MOST
-                and not raws and not process.outbox and self._deferring_thread == get_ident()):
-            self._held.append(process)
-            self._held_fds += (process.ticket_out, process.task_fd)
-            self._held_parts += (TICKET.pack(frame) * len(entries),
-                                 FRAME.pack(0, len(body), frame) + body)
+        raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
+        tickets = TICKET.pack(frame) * len(entries)
+        head = FRAME.pack(raw_length, len(body), frame) + body
+        writer = self.writer
+        if (writer.thread and len(entries) == len(process.inflight) and not process.outbox
+                and writer.thread == get_ident()):
+            writer.hold(process, tickets, head, raws)
             return
         try:
-            os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
+            os.write(process.ticket_out, tickets)
         except OSError:
-            self._unsent(process, len(entries))
+            unsent(process, len(entries))
             return
-        raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
-        self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
+        self.write(process, [head, *raws])
 
     def _transfer(self, process: PoolProcess) -> None:
         """Have the large buffers of tasks sent to a process."""
-        if process.transfers and self._io_thread is not None:
+        if not process.transfers or self._io_thread is None:
+            return
+        if process in self.writer.processes:
+            self.writer.request(self._io_thread.transfer, process)
+        else:
             self._io_thread.transfer(process)
 
-    def _write(self, process: PoolProcess, parts: list[Any]) -> None:
+    def write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""
         if process.outbox:
             process.outbox.extend(memoryview(part).cast("B") for part in parts)
@@ -207,9 +213,13 @@ class Dispatcher(DeferredWriter):
             if written < memoryview(part).nbytes:
                 process.outbox.append(memoryview(part).cast("B")[written:])
                 process.outbox.extend(memoryview(rest).cast("B") for rest in parts[position + 1:])
-                assert self._io_thread is not None
-                self._io_thread.flush(process)
+                self.flush_later(process)
                 return
+
+    def flush_later(self, process: PoolProcess) -> None:
+        """Have the I/O thread write the outbox of a process."""
+        assert self._io_thread is not None
+        self._io_thread.flush(process)
 
     def on_writable(self, process: PoolProcess) -> bool:
         """Go on writing to a task pipe that has room again. Return True if data are left.
@@ -233,11 +243,30 @@ class Dispatcher(DeferredWriter):
                 outbox.popleft()
             return False
 
+    def _unsend(self, process: PoolProcess) -> None:
+        """Requeue all tasks of a process to which none of them was written: it is idle."""
+        back = list(process.inflight)
+        process.inflight.clear()
+        process.transfers.clear()
+        process.lanes.clear()               # _resync() corrects the counts of the lanes
+        self.run_queue.requeue([task for task in back if self.lifecycle.revoke(task)])
+        if process.tasks_left is not None:
+            process.tasks_left += len(back)
+        process.inconsistent = False
+        self._becomes_idle(process)
+
+    def _release_lock(self) -> None:
+        self.writer.release_lock()
+
+    def _interrupted(self) -> None:
+        if get_ident() == main_thread().ident:
+            self.writer.take_back(self._unsend)
+
     def _revoke(self, process: PoolProcess) -> list[Task[Any]]:
         """Revoke the tasks that a process has not begun; return them, most urgent first."""
         # No task is lost or run twice: the kernel gives each ticket to exactly one reader.
-        if self._held:
-            self._flush_held()
+        if self.writer.processes:
+            self.writer.flush()
         if process.inconsistent:
             self._quarantine(process)
         process.inconsistent = True

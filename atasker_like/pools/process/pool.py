@@ -45,6 +45,7 @@ from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError, TaskPi
 from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
+from .deferred_writer import DeferredWriter
 from .exit_status import ExitStatus, disown, wait_for_end
 from .io_thread import CLOSED, IOThread
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
@@ -129,11 +130,7 @@ class ProcessPool(ProcessSet):
         self._pausing = False               # the timer will retry a failed start
         self._startup_broken = False  # processes do not get ready: start none ahead of tasks
         self._closing = False
-        self._deferring_thread = 0
-        self._held: list[PoolProcess] = []
-        self._held_fds: list[int] = []
-        self._held_parts: list[bytes] = []
-        self._committing: list[None] = []
+        self.writer = DeferredWriter(self)
         self._exit_waiters: list[Latch] = []        # opened when the last process has ended
         self._io_thread: IOThread | None = None
         self.forks_from_template = False    # the start method fork uses a template process
@@ -200,7 +197,7 @@ class ProcessPool(ProcessSet):
                 if deferred is not None or self.backpressure.reject(task):
                     break
             if deferred:
-                run_and_launch(deferred)    # no line may follow: see _commit()
+                run_and_launch(deferred)    # no line may follow: see DeferredWriter.commit()
         except BaseException:
             self._undo(task)
             raise
@@ -310,10 +307,11 @@ class ProcessPool(ProcessSet):
     def _enqueue(self, task: Task[Any]) -> Deferred:
         if get_ident() != main_thread().ident:
             return self._let_run(task)
-        self._deferring_thread = get_ident()
+        writer = self.writer
+        writer.thread = get_ident()
         deferred = self._let_run(task)
-        self._deferring_thread = 0
-        return [*deferred, self._commit] if self._held else deferred
+        writer.thread = 0
+        return [*deferred, writer.commit] if writer.processes else deferred
 
     def _let_run(self, task: Task[Any]) -> Deferred:
         run_queue = self.run_queue
@@ -341,8 +339,9 @@ class ProcessPool(ProcessSet):
         return _NOTHING
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
+        writer = self.writer
         if get_ident() == main_thread().ident:
-            self._deferring_thread = get_ident()
+            writer.thread = get_ident()
         least = None
         for task in tasks:
             self.run_queue.push(task)
@@ -351,9 +350,9 @@ class ProcessPool(ProcessSet):
         if least is not None and least < self._lowest_priority:
             self._revoke_less_urgent(least)
         self._refill_idle()
-        self._deferring_thread = 0
+        writer.thread = 0
         deferred = self._grow()
-        return [*deferred, self._commit] if self._held else deferred
+        return [*deferred, writer.commit] if writer.processes else deferred
 
     # -- results: the I/O thread -------------------------------------------------------------------
 

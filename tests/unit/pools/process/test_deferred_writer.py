@@ -2,6 +2,7 @@
 submission."""
 import os
 import threading
+from collections import deque
 
 import pytest
 
@@ -11,9 +12,12 @@ from atasker_like.pools.process.deferred_writer import DeferredWriter
 class Process:
     """A pool process, as far as holding frames needs it."""
 
-    def __init__(self, writer):
-        self.writer = writer
+    def __init__(self, writer, ticket_out=None):
+        self.task_fd = writer
+        self.ticket_out = writer if ticket_out is None else ticket_out
+        self.outbox = deque()
         self.unsent, self.retiring, self.is_killed = 0, False, False
+        self.inconsistent = False
 
     @property
     def process(self):
@@ -23,22 +27,28 @@ class Process:
         self.is_killed = True
 
 
-class Pool(DeferredWriter):
-    """Only what holding frames needs."""
+class Pool:
+    """A pool, as far as holding frames needs it."""
 
     def __init__(self):
         self.lock = threading.RLock()
-        self._deferring_thread = 0
-        self._held, self._held_fds, self._held_parts, self._committing = [], [], [], []
+        self.writer = DeferredWriter(self)
         self.later = []
 
-    def _write(self, process, parts):
-        try:
-            os.write(process.writer, parts[0])
-        except BlockingIOError:
-            self.later.append((process.writer, parts[0]))
-        except OSError:
-            pass
+    def write(self, process, parts):
+        for part in parts:
+            try:
+                if process.outbox:
+                    process.outbox.append(part)
+                else:
+                    os.write(process.task_fd, part)
+            except BlockingIOError:
+                process.outbox.append(part)
+            except OSError:
+                pass
+
+    def flush_later(self, process):
+        self.later.append(process)
 
 
 @pytest.fixture
@@ -54,48 +64,107 @@ def pipes():
 
 
 def hold(pool, pipes):
-    for position, (_, writer) in enumerate(pipes):
-        pool._held.append(Process(writer))
-        for part in (b"ticket%d" % position, b"frame%d" % position):
-            pool._held_fds.append(writer)
-            pool._held_parts.append(part)
+    processes = [Process(writer) for _, writer in pipes]
+    for position, process in enumerate(processes):
+        pool.writer.hold(process, b"ticket%d" % position, b"frame%d" % position, ())
+    return processes
 
 
-@pytest.mark.parametrize("write", [Pool._commit, Pool._flush_held])
-def test_a_dead_process_keeps_nothing_from_the_others_and_nothing_is_written_twice(pipes, write):
+def is_clean(pool):
+    writer = pool.writer
+    return not (writer.processes or writer._fds or writer._parts or writer._rests
+                or writer._requests or writer._committing or pool.lock._is_owned())
+
+
+WRITES = [DeferredWriter.commit, DeferredWriter.flush]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_dead_process_keeps_nothing_from_another_one_and_nothing_is_written_twice(pipes, write):
     pool = Pool()
-    hold(pool, pipes)
-    processes = list(pool._held)
-    write(pool)
+    processes = hold(pool, pipes)
+    write(pool.writer)
     assert [process.is_killed for process in processes] == [False, True, False]
     assert os.read(pipes[0][0], 100) == b"ticket0frame0"
     assert os.read(pipes[2][0], 100) == b"ticket2frame2"
-    assert not (pool._held or pool._held_fds or pool._held_parts or pool._committing)
-    assert not pool.lock._is_owned()
+    assert is_clean(pool)
 
 
-def test_what_another_thread_has_written_is_not_written_again(pipes):
-    pool = Pool()
-    hold(pool, pipes)
-    pool._flush_held()
-    pool._commit()
-    assert os.read(pipes[0][0], 100) == b"ticket0frame0"
-    assert not pool.lock._is_owned()
-
-
-@pytest.mark.parametrize("write", [Pool._commit, Pool._flush_held])
-def test_a_frame_for_which_a_pipe_has_no_room_goes_out_later(pipes, write):
-    """A frozen process may be idle, with frames in its pipe whose tasks were taken back."""
+def test_frame_that_another_thread_has_written_is_not_written_again(pipes):
     pool = Pool()
     hold(pool, pipes[::2])
-    full = pipes[0][1]
-    pool._held_fds[0] = pipes[2][1]             # the tickets have a pipe of their own
-    os.set_blocking(full, False)
+    pool.writer.flush()
+    pool.writer.commit()
+    assert os.read(pipes[0][0], 100) == b"ticket0frame0"
+    assert is_clean(pool)
+
+
+def fill(descriptor):
+    os.set_blocking(descriptor, False)
     with pytest.raises(BlockingIOError):
         while True:
-            os.write(full, bytes(4096))
-    write(pool)
-    assert pool.later == [(full, b"frame0")]
+            os.write(descriptor, bytes(4096))
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_frame_for_which_a_pipe_has_no_room_is_written_later(pipes, write):
+    """A frozen process may be idle, with frames in its pipe whose tasks were revoked."""
+    pool = Pool()
+    full, free = Process(pipes[0][1], pipes[2][1]), Process(pipes[2][1])
+    pool.writer.hold(full, b"ticket0", b"frame0", ())
+    pool.writer.hold(free, b"ticket1", b"frame1", ())
+    fill(full.task_fd)
+    write(pool.writer)
+    assert list(full.outbox) == [b"frame0"]
     assert os.read(pipes[2][0], 100) == b"ticket0ticket1frame1"
-    assert not (pool._held or pool._held_fds or pool._held_parts or pool._committing)
-    assert not pool.lock._is_owned()
+    assert is_clean(pool)
+
+
+LARGE = bytes(range(1, 256)) * 20
+
+
+def test_last_byte_of_a_large_frame_follows_its_tickets(pipes):
+    pool = Pool()
+    process = Process(pipes[0][1], pipes[2][1])
+    pool.writer.hold(process, b"ticket", LARGE, ())
+    assert os.read(pipes[0][0], 10000) == LARGE[:-1]
+    pool.writer.commit()
+    assert os.read(pipes[0][0], 10000) == LARGE[-1:]
+    assert os.read(pipes[2][0], 100) == b"ticket"
+    assert is_clean(pool) and not process.outbox and not pool.later
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_buffers_of_a_frame_are_left_to_the_io_thread(pipes, write):
+    pool = Pool()
+    process = Process(pipes[0][1], pipes[2][1])
+    pool.writer.hold(process, b"ticket", b"frame", [b"buffer", b"pickle"])
+    assert os.read(pipes[0][0], 100) == b"fram" and not pool.later
+    write(pool.writer)
+    assert b"".join(process.outbox) == b"ebufferpickle" and pool.later == [process]
+    assert os.read(pipes[2][0], 100) == b"ticket" and is_clean(pool)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_large_frame_for_which_a_pipe_has_no_room_is_left_to_the_io_thread(pipes, write):
+    pool = Pool()
+    process = Process(pipes[0][1], pipes[2][1])
+    fill(process.task_fd)
+    pool.writer.hold(process, b"ticket", LARGE, ())
+    assert b"".join(process.outbox) == LARGE[:-1]
+    write(pool.writer)
+    assert b"".join(process.outbox) == LARGE and pool.later == [process]
+    assert os.read(pipes[2][0], 100) == b"ticket" and is_clean(pool)
+
+
+def test_frame_whose_submission_is_interrupted_is_completed_without_tickets(pipes):
+    pool = Pool()
+    large, small = Process(pipes[0][1], pipes[2][1]), Process(pipes[2][1])
+    pool.writer.hold(large, b"ticket", b"frame", [b"buffer"])
+    pool.writer.hold(small, b"ticket", b"frame", ())
+    undone = []
+    pool.writer.take_back(undone.append)
+    assert undone == [large, small] and large.inconsistent and small.inconsistent
+    assert os.read(pipes[0][0], 100) == b"framebuffer" and is_clean(pool)
+    os.write(small.task_fd, b"end")
+    assert os.read(pipes[2][0], 100) == b"end"
