@@ -138,10 +138,10 @@ def test_last_byte_of_a_large_frame_follows_its_tickets(pipes):
 def test_buffers_of_a_frame_are_left_to_the_io_thread(pipes, write):
     pool = Pool()
     process = Process(pipes[0][1], pipes[2][1])
-    pool.writer.hold(process, b"ticket", b"frame", [b"buffer", b"pickle"])
-    assert os.read(pipes[0][0], 100) == b"fram" and not pool.later
+    pool.writer.hold(process, b"ticket", b"1234", [b"buffer", b"pickle"])
+    assert os.read(pipes[0][0], 100) == b"123" and not pool.later
     write(pool.writer)
-    assert b"".join(process.outbox) == b"ebufferpickle" and pool.later == [process]
+    assert b"".join(process.outbox) == b"4bufferpickle" and pool.later == [process]
     assert os.read(pipes[2][0], 100) == b"ticket" and is_clean(pool)
 
 
