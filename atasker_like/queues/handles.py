@@ -18,7 +18,7 @@ from ..waiting import TaskView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, Sequence, Type, TypeVar
+    from typing import Any, Callable, Generator, Sequence, TypeVar
 
     from .._checks import Seconds
     from .._generics import T
@@ -337,7 +337,3 @@ class LoopCall:
         """Return True if the loop was closed before it made the call."""
         loop = self.mailbox.loop
         return loop is None or loop.is_closed()
-
-
-if TYPE_CHECKING:
-    HandleType = Type[_Handle[Any]]

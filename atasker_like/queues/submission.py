@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from .calls import Call
     from .checkpoint import Checkpoint, FunctionRecords
     from .wait_group import WaitGroup
-else:
-    def overload(function):
-        return function
 
 __all__ = ["Batch", "Submitter"]
 
@@ -217,12 +214,13 @@ class Submitter(QueueConfig):
             cancel_many([handle.task for handle in handles])
             raise
 
-    @overload
-    def task(self, opts: TaskOptions | None = None,
-             **options: Any) -> Callable[[Callable[..., Any]], QueueTask[..., Any]]: ...
+    if TYPE_CHECKING:
+        @overload
+        def task(self, opts: TaskOptions | None = None,
+                 **options: Any) -> Callable[[Callable[..., Any]], QueueTask[..., Any]]: ...
 
-    @overload
-    def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask[..., Any]: ...
+        @overload
+        def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask[..., Any]: ...
 
     @ends_traceback
     def task(self, opts: Any = None, **options: Any) -> Any:
