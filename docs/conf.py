@@ -47,19 +47,10 @@ def _analyze_without_overloads(self):
 ModuleAnalyzer.analyze = _analyze_without_overloads
 
 nitpicky = True
-# Names in annotations that are no public objects: type variables, protocols, private classes.
-# docs/reference/index.rst explains those that a reader sees.
 nitpick_ignore_regex = [
-    (r"py:class", r"[A-Z](_co)?|Seconds|ShowProgress|Number|Function|Future|RLock"
-                  r"|(BoundTask|Job|Run|Schedule|Server)?Options"
-                  r"|FailPolicy|Mode|OnTimeout|OnFull|LaneSettings|AddressLike|SerializerModule"
-                  r"|PoolResult|RequestServer|CoroutineStarter"),
-    (r"py:class", r"(typing|collections\.abc)\.\w+"),
-    (r"py:.*", r"[A-Z]\.(args|kwargs)"),
-    (r"py:.*", r"(.*\.)?_\w+(\.\w+)*"),
     # Their documented names are those of private modules.
-    (r"py:class", r"multiprocessing\.Pool|asyncio\.events\.AbstractEventLoop"),
     (r"py:.*", r"atasker_like\.(engine|pools|queues|results|service|supervisor|workers)\..*"),
+    (r"py:.*", r"(.*\.)?_\w+(\.\w+)*"),
 ]
 
 html_theme = "furo"

@@ -355,7 +355,7 @@ class _Results:
 
 @ends_tracebacks()
 class ProcessPoolView:
-    """The process pool, used like a :class:`multiprocessing.Pool`. Any thread may call it.
+    """The process pool, used like a :class:`~multiprocessing.pool.Pool`. Any thread may call it.
 
     Its calls are tasks of NORMAL priority. The pool itself decides how many calls it sends to a
     process at a time, so ``chunksize`` has no effect. The first submission starts the supervisor.
@@ -420,7 +420,9 @@ class ProcessPoolView:
                     kwds: Mapping[str, Any] | None = None,
                     callback: Callable[[Any], Any] | None = None,
                     error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
-        """Run ``func(*args, **kwds)`` in a process; return a :class:`PoolResult`.
+        """Run ``func(*args, **kwds)`` in a process, without waiting.
+
+        Return an object like :class:`multiprocessing.pool.AsyncResult`.
 
         :param func: a function that a process can import.
         :param args: its positional arguments (default: empty).
@@ -446,7 +448,9 @@ class ProcessPoolView:
     def map_async(self, func: Callable[..., Any], iterable: Iterable[Any],
                   chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
                   error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
-        """Call a function with each item; return a :class:`PoolResult` of the list of results.
+        """Call a function with each item, without waiting.
+
+        Return an object like :class:`multiprocessing.pool.AsyncResult`, with the list of results.
 
         :param func: a function that a process can import.
         :param iterable: one item for each call.
@@ -473,7 +477,7 @@ class ProcessPoolView:
                       error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
         """Call a function with each item unpacked as its arguments.
 
-        Return a :class:`PoolResult` of the list of results.
+        Return an object like :class:`multiprocessing.pool.AsyncResult`, with the list of results.
 
         :param func: a function that a process can import.
         :param iterable: the arguments of each call.

@@ -263,7 +263,7 @@ class TaskSupervisor(NoExecutor):
                        initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                        maxtasksperchild: int | None = None, context: Any = None,
                        executor: Any = None, serializer: SerializerModule | None = None) -> None:
-        """Make the process pool, with the arguments of :class:`multiprocessing.Pool`.
+        """Make the process pool, with the arguments of :class:`~multiprocessing.pool.Pool`.
 
         :param processes: slots for tasks of any priority (default: one for each CPU).
         :param initializer: called in every new process, with ``*initargs``, before its first task
@@ -292,12 +292,12 @@ class TaskSupervisor(NoExecutor):
         """What runs process tasks: the supervisor's own pool, or the executor in its position.
 
         None before one was made: :meth:`create_mp_pool` or the first process task makes the own
-        pool. It is used like a :class:`multiprocessing.Pool`: it has ``apply``, ``map``,
+        pool. It is used like a :class:`~multiprocessing.pool.Pool`: it has ``apply``, ``map``,
         ``starmap``, ``imap``, their variants, ``close``, ``terminate`` and ``join``.
 
         Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a
-        :class:`multiprocessing.Pool` to have it run the tasks. The supervisor still orders, delays,
-        retries and watches them. ``set_mp_pool`` sets the number of calls that the executor
+        :class:`~multiprocessing.pool.Pool` to have it run the tasks. The supervisor still orders,
+        delays, retries and watches them. ``set_mp_pool`` sets the number of calls that the executor
         is given at a time (default: as many as it runs at once). The supervisor never shuts it
         down. None puts the own pool back.
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
@@ -94,6 +95,17 @@ def count_links(app, doctree, docname):
         app.env.links_to_reference[docname] = len(found)
 
 
+def keep_type_name(app, env, node, contnode):
+    """Leave the name of a type in a signature as text if it is no public object.
+
+    Such names are type variables, protocols and aliases; ``reference/index`` explains those that
+    readers see. A name in a text, or behind ``:raises``, is a broken link.
+    """
+    while node is not None and not isinstance(node, addnodes.desc_signature):
+        node = node.parent
+    return node and contnode
+
+
 def provisional_names(app):
     page = pathlib.Path(app.srcdir, "reference", "status.rst").read_text(encoding="utf-8")
     return set(re.findall(r"^- ``(\w+)``$", page, re.MULTILINE))
@@ -124,6 +136,8 @@ def report_links(app, error):
 def setup(app):
     app.connect("env-before-read-docs", prepare)
     app.connect("autodoc-process-docstring", mark_provisional)
+    # after intersphinx
+    app.connect("missing-reference", keep_type_name, priority=900)
     app.connect("doctree-resolved", link_literals)
     app.connect("build-finished", report_links)
     return {"parallel_read_safe": False, "parallel_write_safe": False}

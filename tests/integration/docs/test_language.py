@@ -15,9 +15,9 @@ from tests.support import ROOT
 TOP = pathlib.Path(ROOT)
 DOCS = TOP / "docs"
 PAGES = {page.relative_to(TOP).as_posix(): page
-         for page in [TOP / "README.rst", TOP / "CONTRIBUTING.rst", *sorted(DOCS.rglob("*.rst"))]
-         if page.parent.name != "changes"
-         and page.name not in ("changelog.rst", "contributing.rst")}
+         for page in [TOP / "README.rst", TOP / "CONTRIBUTING.rst", TOP / "CHANGELOG.rst",
+                      *sorted(DOCS.rglob("*.rst"))]
+         if page.name not in ("changelog.rst", "contributing.rst")}
 
 #: Words that a sentence may have; a literal counts as one word.
 MOST_WORDS = 25
@@ -105,7 +105,8 @@ def test_struck_phrases_do_not_occur(name):
     assert found == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in PAGES
+                                  if not re.match(r"docs/changes/.*\..*\.", name)])
 def test_headings_are_tasks_or_nouns(name):
     lines = PAGES[name].read_text(encoding="utf-8").splitlines()
     headings = [line for line, below in zip(lines, lines[1:])
