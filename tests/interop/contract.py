@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from atasker_like import (TASK_HIGH, TT_MP, PoolBrokenError, TaskPicklingError, TaskTimeoutError,
@@ -26,6 +26,11 @@ ENGINES = {"ppe": "concurrent.futures", "interpreters": "concurrent.futures.inte
 BY_VALUE = {"loky", "joblib", "dask", "dask_cluster", "ray"}
 #: Engines that carry messages of calls that run.
 LIVE = {"dask", "dask_cluster"}
+#: How an application ends an engine, by its name.
+END = dict.fromkeys(("ppe", "interpreters", "loky", "joblib"), lambda executor: executor.shutdown())
+END["mp_pool"] = lambda pool: pool.terminate()
+END["pebble"] = lambda pool: pool.close()
+END["dask"] = END["dask_cluster"] = lambda executor: executor._client.close()
 SLOTS = 2
 
 
@@ -125,9 +130,17 @@ def arguments(name):
 
 
 def results(name):
+    """A result that cannot be pickled fails its task, and says so."""
     bad = task(f.give_lambda).exception(60)
+    worst = task(f.give_lock).exception(60)
     return (task(f.add, 1).value(60) == 1
-            and (bad is None if name in BY_VALUE else bad is not None))
+            and (bad is None if name in BY_VALUE else is_of_the_result(bad))
+            and is_of_the_result(worst))
+
+
+def is_of_the_result(error):
+    return (isinstance(error, TaskPicklingError)
+            and "ran, but its result cannot be pickled" in str(error))
 
 
 def by_value(name):
@@ -219,8 +232,24 @@ def stop(name):
     return report.killed == 0 and task_supervisor.mp_pool is not None
 
 
+def shut_down(name):
+    """Calls that come after the end of the engine fail; another engine takes over."""
+    task_supervisor.start()
+    end = END.get(name)
+    if end is None:
+        return True             # a call starts Ray again; the workers of MPI end with the program
+    end(task_supervisor.mp_pool)
+    error = task(f.add, 1).exception(60)
+    if not isinstance(error, PoolBrokenError) or "has been shut down" not in str(error):
+        return False
+    with ThreadPoolExecutor(1) as other:
+        task_supervisor.mp_pool = other
+        return task(f.add, 1).value(60) == 1 and task_supervisor.stop(wait=30).complete
+
+
 CLAUSES = [values, slots, errors, arguments, results, by_value, timeouts, cancel, priorities,
-           reports, live, throughput, death, stop]
+           reports, live, throughput, death, stop,
+           shut_down]
 
 
 def main(name):

@@ -17,6 +17,8 @@ if __name__ == "__main__":
         for arguments in ([], [cluster.scheduler_address]):
             print(subprocess.check_output([sys.executable, sys.argv[1], *arguments],
                                           universal_newlines=True).strip())
+            print(sum(prefix.state_counts["memory"]
+                      for prefix in cluster.scheduler.task_prefixes.values()))
 """
 
 
@@ -24,5 +26,6 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_program_computes_the_same_on_a_cluster():
     pytest.importorskip("distributed")
-    alone, on_the_cluster = run_script(CLUSTER, PROGRAM).split()
+    alone, before, on_the_cluster, after = run_script(CLUSTER, PROGRAM).split()
     assert alone == on_the_cluster
+    assert int(before) == 0 < int(after)        # calls that the cluster has run
