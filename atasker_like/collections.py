@@ -11,7 +11,7 @@ from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions, check_unknown
-from .pools.base import cancel_many
+from .pools.cancelling import cancel_many
 from .tasks import supervisor_or_default
 from .waiting import as_completed, wait_completed
 

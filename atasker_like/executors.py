@@ -31,7 +31,7 @@ from .engine.spec import AnnouncedFunction, TaskSpec, undecorated
 from .errors import (ClosedError, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
                      SupervisorError, WaitTimeoutError)
 from .options import TaskOptions
-from .pools.base import cancel_unstarted
+from .pools.cancelling import cancel_unstarted
 from .supervisor import TaskSupervisor
 from .tasks import task_supervisor
 
@@ -238,7 +238,7 @@ class _LaneExecutor(Executor):
                 for task in tasks:
                     if not task.done():
                         task._end(None)
-            pool.end_lane(lane)
+            pool.lane_events.end(lane)
         self._release_supervisor(wait)
 
     def _release_supervisor(self, wait: bool) -> None:
@@ -255,7 +255,7 @@ class _LaneExecutor(Executor):
     def __del__(self) -> None:
         pool: Any = getattr(getattr(self, "_lane", None), "pool", None)
         if pool is not None and not sys.is_finalizing():
-            pool.end_lane(self._lane)
+            pool.lane_events.end(self._lane)
 
     def __repr__(self) -> str:
         return f"<{self._name}{' shut down' * self._shutdown}>"

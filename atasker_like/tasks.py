@@ -19,7 +19,7 @@ from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
 from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
-from .pools.base import cancel_many
+from .pools.cancelling import cancel_many
 from .supervisor.supervisor import TaskSupervisor
 from .waiting import shows_progress, watch_tasks
 

@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from .task import Task
     from .timer import Timer, TimerEntry
 
+    class LaneEvents(Protocol):
+        """What the pool does when a lane changes."""
+
+        def changed(self, lane: Lane) -> None: ...
+        def opens(self, lane: Lane) -> None: ...
+        def ends(self, lane: Lane) -> None: ...
+        def wake_submitters(self, lane: Lane) -> None: ...
+
     class LanePool(Protocol):
         """The part of the pool's interface that its lanes use."""
 
@@ -50,10 +58,8 @@ if TYPE_CHECKING:
         @property
         def replacement(self) -> LanePool | None: ...
 
-        def lane_changed(self, lane: Lane) -> None: ...
-        def lane_opens(self, lane: Lane) -> None: ...
-        def lane_ends(self, lane: Lane) -> None: ...
-        def wake_submitters(self, lane: Lane) -> None: ...
+        @property
+        def lane_events(self) -> LaneEvents: ...
 
 __all__ = ["LANE_ENTRY", "Lane", "LaneEntry"]
 
@@ -218,7 +224,7 @@ class Lane:
     def wake_submitters(self) -> None:
         """Make waiting submissions try again, so that they see the refusal."""
         if self.pool is not None:
-            self.pool.wake_submitters(self)
+            self.pool.lane_events.wake_submitters(self)
 
     def _set_fast_limit(self) -> None:
         looked_at = self.paused or self.rate is not None
@@ -231,7 +237,7 @@ class Lane:
             return
         with pool.lock:
             change(value)
-        pool.lane_changed(self)
+        pool.lane_events.changed(self)
 
     def _set(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
@@ -284,7 +290,7 @@ class Lane:
         No further task may be submitted.
         """
         if self.pool is not None:
-            self.pool.lane_ends(self)
+            self.pool.lane_events.ends(self)
 
     # -- tasks: the pool's lock is held ------------------------------------------------------------
 
@@ -344,7 +350,7 @@ class Lane:
             return True
         if self._rate_timer is None:
             self._rate_timer = pool.timer.call_at(
-                now + (1 - self._tokens) / rate, pool.lane_opens, self)
+                now + (1 - self._tokens) / rate, pool.lane_events.opens, self)
         return False
 
     def rate_timer_fired(self) -> None:

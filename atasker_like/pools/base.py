@@ -16,7 +16,6 @@ the lock, another thread makes the call; see :meth:`Pool.defer_to_thread`.
 """
 from __future__ import annotations
 
-import sys
 import threading
 from _thread import get_ident
 from contextvars import copy_context
@@ -37,9 +36,12 @@ from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
                            number_tasks)
-from ..errors import SupervisorError, TaskTimeoutError
+from ..errors import TaskTimeoutError
 from .backpressure import Backpressure
+from .cancelling import cancel_many
+from .lane_events import LaneEvents
 from .notifier import Notifier
+from .rollback import Rollback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
     Waiters = List[Callable[[], None]]
 
-__all__ = ["Pool", "cancel_many", "cancel_unstarted"]
+__all__ = ["Pool"]
 
 
 class Pool:
@@ -59,7 +61,8 @@ class Pool:
 
     The parts of a pool own their fields: ``run_queue`` the waiting tasks and the slots,
     ``lifecycle`` the states of the tasks, ``backpressure`` the limits and the blocked submitters,
-    and ``notifier`` the calls of hooks. The pool itself knows what runs where.
+    and ``notifier`` the calls of hooks. ``rollback`` undoes interrupted submissions, and
+    ``lane_events`` answers the lanes. The pool itself knows what runs where.
     """
 
     tt: TaskType
@@ -82,6 +85,8 @@ class Pool:
         self.registry: Registry = self.lifecycle.registry
         self.notifier: Notifier = Notifier(self)
         self.backpressure: Backpressure = Backpressure(self)
+        self.rollback: Rollback = Rollback(self)
+        self.lane_events: LaneEvents = LaneEvents(self)
         self.replacement: Pool | None = None    # it takes the tasks that are submitted to this one
         self.accepting: bool = False
         self.draining: bool = False         # it is being stopped: no lane stays paused
@@ -103,7 +108,7 @@ class Pool:
         try:
             return self._submit_from_thread(task) if self.is_reentrant() else self._submit(task)
         except BaseException:
-            self._undo(task)
+            self.rollback.undo(task)
             raise
 
     def is_reentrant(self) -> bool:
@@ -186,47 +191,6 @@ class Pool:
         task: Task[Any] = Task(spec, args, kwargs, copy_context())
         return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
 
-    def _undo(self, *tasks: Task[Any]) -> None:
-        """Undo a submission that is about to raise, so that its tasks do not run. (no lock)"""
-        # An interrupt can come at any line, so each task may be in any state, and the pool's own
-        # accounts may be incomplete.
-        undone: list[tuple[Task[Any], Waiters | None]] = []
-        # A refusal leaves nothing to repair.
-        interrupted = not isinstance(sys.exc_info()[1], SupervisorError)
-        self._release_lock()
-        deferred: Deferred = []
-        with self.lock:
-            if interrupted:
-                self._interrupted()
-            registry = self.registry
-            for task in tasks:
-                if task._spec.pool is not self:
-                    continue                # its successor has undone it
-                number = getattr(task, "_number", None)
-                if number is None or registry.live.get(number) is not task:
-                    if number is not None and number == registry.last and not task.done():
-                        registry.last -= 1
-                    continue
-                interrupted = True
-                registry.last = max(registry.last, number)
-                if task.done():
-                    undone.append((task, self.lifecycle.remove(task, task._status, perf_counter(),
-                                                      task._outcome)))
-                    continue
-                task._extra_fields().cancel_requested = True
-                if task._status == STARTED:
-                    if self._was_dispatched(task):
-                        continue            # too late: it runs to its end
-                    self.lifecycle.revoke(task)     # it has a slot, but no thread runs it
-                elif task._status == QUEUED and not self._is_queued(task):
-                    continue
-                undone.append((task, self.lifecycle.finish(task, CANCELED, perf_counter())))
-            if interrupted:
-                deferred = self._resync({task for task, _ in undone})
-        run_deferred(deferred)
-        for task, waiters in undone:
-            self.lifecycle.notify(task, waiters)
-
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
         """Make a task of each of many calls of one function, accept them all and return them.
@@ -252,7 +216,7 @@ class Pool:
             elif tasks:
                 self._submit_many(tasks)
         except BaseException:
-            self._undo(*tasks)
+            self.rollback.undo(*tasks)
             raise
 
     def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
@@ -344,18 +308,6 @@ class Pool:
             deferred = self._enqueue(task)
         run_deferred(deferred)
 
-    # -- lanes -------------------------------------------------------------------------------------
-
-    def lane_changed(self, lane: Lane) -> None:
-        """Start tasks and admit blocked submitters after the settings of a lane have changed."""
-        if self.is_reentrant():
-            self.defer_to_thread(self.lane_changed, lane)
-            return
-        if lane.waiting or lane.blocked_submitters:
-            self._run_uninterruptible(self._reopen, lane)
-        else:
-            self._reopen(lane)
-
     def _run_uninterruptible(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call that starts tasks; in the main thread, have the timer's thread make it."""
         # In the main thread an interrupt may come at any line, so a thread that has got a task
@@ -370,64 +322,11 @@ class Pool:
                 return
         call(*arguments)
 
-    def wake_submitters(self, lane: Lane) -> None:
-        """See :meth:`Lane.wake_submitters`."""
-        if self.is_reentrant():
-            self.defer_to_thread(self.wake_submitters, lane)
-        else:
-            self._run_uninterruptible(self.backpressure.release_submitters, lane)
-
     def _start_more(self) -> None:
         """Start tasks after the number of slots has grown. (no lock)"""
         with self.lock:
             deferred = self._dispatch_more()
         run_deferred(deferred)
-
-    def _reopen(self, lane: Lane) -> None:
-        with self.lock:
-            self.run_queue.unpark_lane(lane)
-            self.backpressure.wake_submitters()
-            deferred = self._dispatch_more()
-        run_deferred(deferred)
-
-    def lane_opens(self, lane: Lane) -> None:
-        """Start tasks of a lane whose rate allows the next start. The timer calls it."""
-        with self.lock:
-            lane.rate_timer_fired()
-            self.run_queue.unpark_lane(lane)
-            deferred = self._dispatch_more()
-        run_deferred(deferred)
-
-    def lane_ends(self, lane: Lane) -> None:
-        """Forget a lane that gets no more tasks, if none of its tasks waits or runs."""
-        if self.is_reentrant():
-            self.defer_to_thread(self.lane_ends, lane)
-            return
-        with self.lock:
-            if not lane.waiting and not lane.running:
-                self.run_queue.lanes.discard(lane)
-                lane.pool = None
-
-    def end_lane(self, lane: Lane) -> None:
-        """Forget a lane that gets no more tasks when its last task has ended."""
-        if self.is_reentrant():            # called by a finalizer
-            self.defer_to_thread(self.end_lane, lane)
-            return
-        tasks = self.tasks_of(lane)
-        # One item fewer than tasks: the call that finds none is the last. Removing one is atomic.
-        left = [None] * (len(tasks) - 1)
-
-        def one_ended() -> None:
-            try:
-                left.pop()
-            except IndexError:
-                lane.end()
-
-        for task in tasks:
-            if not task._add_waiter(one_ended):
-                one_ended()
-        if not tasks:
-            lane.end()
 
     # -- the end of an attempt ---------------------------------------------------------------------
 
@@ -493,9 +392,10 @@ class Pool:
             run_deferred(deferred)
         except BaseException:
             if begun or task.done():
-                self._finish_anyway(task, waiters)
+                self.rollback.finish_anyway(task, waiters)
             else:
-                self._undo()                # the task goes on, but the accounts may need repair
+                # The task goes on, but the accounts may need repair.
+                self.rollback.undo()
             raise
         return cancelled
 
@@ -566,17 +466,12 @@ class Pool:
             run_deferred(deferred)
         except BaseException:
             if task.done():
-                self._finish_anyway(task, waiters)
+                self.rollback.finish_anyway(task, waiters)
             else:
-                self._undo()                # the task goes on, but the accounts may need repair
+                # The task goes on, but the accounts may need repair.
+                self.rollback.undo()
             raise
         return True
-
-    def _finish_anyway(self, task: Task[Any], waiters: Waiters | None) -> None:
-        """End a task although the call that was to end it was interrupted; wake its waiters."""
-        self._undo(task)
-        if task.done():
-            self.lifecycle.notify(task, waiters or task._waiters or [])
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
@@ -792,55 +687,3 @@ class Pool:
         """Return a live task, or None."""
         with self.lock:
             return self.registry.find(task_id)
-
-
-def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
-    """Cancel tasks whose functions have not begun, from the last to the first."""
-    for task in reversed(list(tasks)):
-        pool: Any = task._spec.pool
-        if pool.is_reentrant():            # called by a finalizer
-            pool.defer_to_thread(pool.cancel, task, False)
-        else:
-            pool.cancel(task, False)
-
-
-def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:
-    """Cancel tasks of one or several pools, from the last to the first.
-
-    All tasks that have not started are final before the first callback is called. So a callback may
-    wait for any of them.
-
-    :param then: called when these are final, before the first callback.
-    :return: the number of tasks that had not ended.
-    """
-    together: dict[Pool, list[Task[Any]]] = {}
-    # From the last: the cancel of one task must not start one that is about to be cancelled.
-    for task in reversed(tasks):
-        together.setdefault(task._spec.pool, []).append(task)
-    count = 0
-    ended: list[tuple[Task[Any], Waiters | None]] = []
-    deferred: Deferred = []
-    try:
-        for pool, some in together.items():
-            if pool.is_reentrant():
-                some = [task for task in some if not task.done()]
-                if some:
-                    pool.defer_to_thread(cancel_many, some[::-1])
-                count += len(some)
-            else:
-                count += pool.cancel_together(some, ended, deferred)
-        if then is not None:
-            then()
-        run_deferred(deferred)
-        for task, waiters in ended:
-            task._spec.pool.lifecycle.notify(task, waiters)      # type: ignore[attr-defined]
-    except BaseException:
-        # Interrupted: end all of them and wake the waiters that have not been woken.
-        for pool, some in together.items():
-            pool._undo(*some)
-        for pool, some in together.items():
-            for task in some:
-                if task.done():
-                    pool.lifecycle.notify(task, task._waiters or [])
-        raise
-    return count

@@ -164,7 +164,7 @@ class ThreadPool(Pool):
             # lets the task run, and the return.
             return task if pool_thread.wake.release() is None else task
         except BaseException:
-            self._undo(task)
+            self.rollback.undo(task)
             raise
 
     def _offer_through_lane(self, task: Task[Any]) -> bool:
@@ -227,7 +227,7 @@ class ThreadPool(Pool):
             wake: Any = self._start_and_wake
             return tasks if wake(pool_threads) is None else tasks   # one expression, as in submit()
         except BaseException:
-            self._undo(*tasks)
+            self.rollback.undo(*tasks)
             raise
 
     def _enqueue(self, task: Task[Any]) -> Deferred:

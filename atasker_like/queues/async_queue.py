@@ -12,7 +12,7 @@ from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
 from ..engine.loop_mailbox import FutureWaiter, mailbox_of
 from ..errors import ClosedError, InvalidTypeError, QueueFullError, QueueStateError, SupervisorError
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from ..waiting import co_show_progress, shows_progress
 from .base import TaskQueue
 from .calls import check_names, is_async_iterable, iter_calls, merge

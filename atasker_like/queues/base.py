@@ -29,7 +29,7 @@ from ..engine.lanes import Lane
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, FINAL, STARTED, Task
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from .calls import InitializerState
 from .config import FAIL_POLICIES
 from .handles import result_of

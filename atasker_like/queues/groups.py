@@ -6,7 +6,7 @@ from time import perf_counter
 from .._checks import ends_traceback
 from .._generics import T_co
 from ..engine.blocking import deadline_of
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from ..waiting import TaskViews, as_completed
 from .handles import SyncTaskHandle, TaskHandle
 from .summary import RunSummary

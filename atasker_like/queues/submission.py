@@ -17,7 +17,7 @@ from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task, number_tasks
 from ..errors import ClosedError, InvalidTypeError, QueueFullError, SupervisorError
 from ..options import TaskOptions
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from .bound import QueueTask
 from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, Keyed, check_names,
                     iter_calls, merge, report_errors)

@@ -17,7 +17,7 @@ from ..engine.timer import Timer
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import LoopRegistry
 from ..options import ON_FULL
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from ..pools.coroutines import CoroutinePool
 from ..pools.threads import ThreadPool
 from .interpreter_exit import follow_threads

@@ -18,7 +18,7 @@ from .._threads import PackageThread, start_thread
 from ..engine.blocking import deadline_of_stop, remaining
 from ..engine.current import current, current_coroutine_task
 from ..errors import SupervisorError
-from ..pools.base import cancel_many
+from ..pools.cancelling import cancel_many
 from .run_state import STOPPED, STOPPING
 from .stats import StopReport, ended
 

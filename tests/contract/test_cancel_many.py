@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, Lane, background_task
-from atasker_like.pools.base import cancel_many
+from atasker_like.pools.cancelling import cancel_many
 from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 

@@ -199,7 +199,7 @@ class ProcessPool(ProcessSet):
             if deferred:
                 run_and_launch(deferred)    # no line may follow: see DeferredWriter.commit()
         except BaseException:
-            self._undo(task)
+            self.rollback.undo(task)
             raise
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],

@@ -43,10 +43,14 @@ class LanePool:
         self.timer = Timer()
         self.run_queue = RunQueue(*sizes)
 
-    def lane_changed(self, lane):
+    @property
+    def lane_events(self):
+        return self
+
+    def changed(self, lane):
         self.run_queue.unpark_lane(lane)
 
-    lane_opens = lane_changed
+    opens = changed
 
     def go_on(self, seconds):
         """Let time pass."""
@@ -287,7 +291,7 @@ def test_who_walks_in_comes_behind_those_that_are_parked(make):
     assert place.run_queue.try_acquire(make(lane))
     place.run_queue.push_batch(100, [first, second])
     assert pop_all(place.run_queue) == []       # has parked their entries
-    place.lane_changed = lambda lane: None      # comes later
+    place.changed = lambda lane: None      # comes later
     lane.configure(limit=None)
     late = make(lane)
     assert not place.run_queue.try_acquire(late)
