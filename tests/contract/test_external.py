@@ -841,7 +841,7 @@ def test_call_that_dask_says_to_have_cancelled_keeps_its_slot(supervisor, put, m
     assert (task.value(PATIENCE), waits.value(PATIENCE)) == (1, 2)
 
 
-def test_size_of_the_executor_of_dask_is_that_of_its_cluster(supervisor, monkeypatch):
+def test_size_of_the_executor_of_dask_is_that_of_its_cluster(supervisor, monkeypatch, caplog):
     class ClientExecutor(Manual):
         _client = types.SimpleNamespace(nthreads=lambda: {"tcp://one": 3, "tcp://other": 4})
 
@@ -850,3 +850,7 @@ def test_size_of_the_executor_of_dask_is_that_of_its_cluster(supervisor, monkeyp
     monkeypatch.setitem(sys.modules, module.__name__, module)
     supervisor.mp_pool = ClientExecutor(1)
     assert supervisor.get_info().mp_pool_size == 7
+    ClientExecutor._client.nthreads = dict
+    supervisor.set_mp_pool(pool_size=0)
+    assert supervisor.get_info().mp_pool_size == os.cpu_count()
+    assert "the executor ClientExecutor has no workers now: it gets" in caplog.text

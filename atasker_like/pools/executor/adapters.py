@@ -77,10 +77,14 @@ class ExecutorAdapter:
             size = getattr(self.executor, attribute, None)
             if isinstance(size, int) and not isinstance(size, bool) and size > 0:
                 return size
+        return self._guess("does not tell how many calls it runs at once",
+                           "set another number with set_mp_pool(pool_size=...)")
+
+    def _guess(self, reason: str, advice: str) -> int:
+        """Return the CPU count as the number of calls, and warn."""
         size = os.cpu_count() or 1
-        log.warning("the executor %s does not tell how many calls it runs at once: it gets %d at a "
-                    "time, one for each CPU here; set another number with "
-                    "set_mp_pool(pool_size=...)", self.name, size)
+        log.warning("the executor %s %s: it gets %d at a time, one for each CPU here; %s",
+                    self.name, reason, size, advice)
         return size
 
     def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...],
@@ -183,9 +187,11 @@ class _DaskAdapter(ExecutorAdapter):
     def size(self) -> int:
         """Return the number of threads that the workers of the cluster have."""
         try:
-            return sum(self.executor._client.nthreads().values()) or super().size()
+            threads = sum(self.executor._client.nthreads().values())
         except Exception:           # another version of Dask, or no connection to the cluster
             return super().size()
+        return threads or self._guess("has no workers now",
+                                      "call set_mp_pool(pool_size=0) when they are there")
 
     def listen(self, on_message: Callable[[Any], None]) -> None:
         """See :meth:`ExecutorAdapter.listen`. The messages are events of Dask."""
