@@ -101,6 +101,7 @@ LAYERS = [
         "pools.process.serializer",
         "pools.process.spawn",
         "pools.process.template",
+        "pools.process.starter",
         "pools.process.dispatcher",
         "pools.process.process_set",
         "pools.process.pool",
@@ -232,7 +233,7 @@ LONG_FUNCTIONS = {
     "pools.threads._thread_main",
     # Still to be divided.
     "pools.process.pool._on_exit", "pools.process.pool._record",
-    "pools.process.pool._start_processes", "pools.process.spawn._launch",
+    "pools.process.spawn._launch",
 }
 LARGE_CLASSES = {"pools.process.pool.ProcessPool"}     # still to be divided
 

@@ -204,7 +204,7 @@ class ProcessPools:
             self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
             if pool.forks_from_template:
                 checked["min_size"] = total_slots(checked)
-                pool.ensure_template()      # in this thread, before another one needs it
+                pool.starter.ensure_template()      # in this thread, before another one needs it
             self.sizes = self._own_sizes = checked
             pool.resize(*self._slots(checked), checked.get("min_size", 0))
         self.start_ahead()
@@ -220,7 +220,7 @@ class ProcessPools:
             # A pool process that imports the program must not start processes that import it, too.
             return
         arm()
-        pool.start_now()
+        pool.starter.start_now()
 
 
 def _configure(pool: ProcessPool, start_method: str | None = None, initializer: Any = None,

@@ -148,9 +148,9 @@ class Ours(Side):
         pool = manager(self.native).processes
         with pool.lock:
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
-                pool._starting,
-                pool._start_running,
-                pool._pausing,
+                pool.starter.is_busy,
+                pool.starter.is_running,
+                pool.starter._pausing,
                 pool.run_queue.active,
                 pool.run_queue.waiting,
                 [

@@ -30,7 +30,7 @@ def test_processes_exist_when_the_pool_has_been_made_and_share_the_globals():
     def scaled():
         return factor
     task_supervisor.set_mp_pool(pool_size=2, reserve_normal=1, reserve_high=0)
-    print(pool().process_count(), pool()._template.pid != os.getpid())
+    print(pool().process_count(), pool().starter.template.pid != os.getpid())
     factor = 20
     task_supervisor.start()
     print(values(scaled), pool().process_count())
@@ -62,10 +62,11 @@ def test_replacement_of_a_killed_process_is_forked_from_the_template():
         os.kill(os.getpid(), signal.SIGKILL)
     task_supervisor.set_mp_pool(pool_size=1)
     task_supervisor.start()
-    template = pool()._template.pid
+    template = pool().starter.template.pid
     factor = 20
     error = background_task(die, tt=TT_MP)().exception(20)
-    print(type(error).__name__, error.signal, values(scaled), pool()._template.pid == template)
+    print(type(error).__name__, error.signal, values(scaled),
+          pool().starter.template.pid == template)
     task_supervisor.stop()
     """)
     assert (status, lines) == (0, ["ProcessDiedError 9 [10, 10, 10, 10] True"]), log
@@ -88,9 +89,9 @@ def test_template_survives_a_signal_to_its_group(number):
     task_supervisor.set_mp_pool(pool_size=1)
     task_supervisor.start()
     values(os.getpid)
-    os.kill(pool()._template.pid, signal.{number})
+    os.kill(pool().starter.template.pid, signal.{number})
     os.kill(pool().pids()[0], signal.SIGKILL)
-    print(len(set(values(os.getpid))), pool()._template.closed)
+    print(len(set(values(os.getpid))), pool().starter.template.closed)
     task_supervisor.stop()
     """)
     assert (status, lines) == (0, ["1 False"]), log
@@ -113,11 +114,11 @@ def test_template_that_dies_is_replaced():
     task_supervisor.set_mp_pool(pool_size=1)
     task_supervisor.start()
     values(os.getpid)
-    template = pool()._template.pid
+    template = pool().starter.template.pid
     os.kill(template, signal.SIGKILL)
     os.waitpid(template, 0)
     os.kill(pool().pids()[0], signal.SIGKILL)
-    print(len(set(values(os.getpid))), pool()._template.pid != template)
+    print(len(set(values(os.getpid))), pool().starter.template.pid != template)
     print(task_supervisor.stop(wait=10).complete)
     """)
     assert (status, lines) == (0, ["1 True", "True"]), log
@@ -165,7 +166,7 @@ def test_nothing_outlives_the_program(number):
     task_supervisor.set_mp_pool(pool_size=2)
     task_supervisor.start()
     values(os.getpid)
-    print(pool()._template.pid, *pool().pids(), flush=True)
+    print(pool().starter.template.pid, *pool().pids(), flush=True)
     os.kill(os.getpid(), signal.{number})
     threading.Event().wait()
     """)

@@ -23,38 +23,32 @@ not wait for the parent between two of them. A slot is a process that has a task
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
-from errno import EAGAIN
-from itertools import count
 from threading import get_ident, main_thread
 from time import monotonic, perf_counter
 
 from ..._ids import new_id
-from ..._inspect import described, text_of
+from ..._inspect import described
 from ..._log import log
-from ..._patched import why_no_processes
-from ..._threads import start_thread
 from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.deferred import run_and_launch, run_deferred
 from ...engine.lifecycle import before_end_of, failure_of, retry_pause, run_callback
 from ...engine.run_queue import RunQueue
 from ...engine.task import CANCELED, COMPLETED, QUEUED, Task, number_tasks
-from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError, TaskPicklingError
+from ...errors import PoolBrokenError, TaskPicklingError
 from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
 from .deferred_writer import DeferredWriter
 from .exit_status import ExitStatus, disown, wait_for_end
 from .io_thread import CLOSED, IOThread
-from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
-                          may_lack_guard, names_main, process_name, why_not_importable)
+from .main_module import end_if_pool_process, is_being_imported, names_main, why_not_importable
 from .pool_process import RESULTS, TICKETS, PoolProcess, kill
 from .process_set import ProcessSet
 from .protocol import decode, decode_large, process_died_error, wait_readable
-from .spawn import are_open, launch
-from .start_errors import START_TRIES, describe, tries
+from .spawn import are_open
+from .starter import ProcessStarter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +61,6 @@ if TYPE_CHECKING:
     from ..base import Waiters
     from .protocol import Result
     from .serializer import Serializer
-    from .template import ForkTemplate
 
 __all__ = ["ProcessPool"]
 
@@ -80,8 +73,6 @@ READ_SIZE = 1 << 16
 TERM_GRACE = 1.0
 #: Seconds within which a process without a task must exit when the pool is closed.
 CLOSE_GRACE = 5.0
-#: Seconds before a failed start is tried again; doubled each time, up to the second number.
-START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
 _new_task = Task.__new__
 _NOTHING: Deferred = []     # shared: never add to it
@@ -123,26 +114,13 @@ class ProcessPool(ProcessSet):
         self._lowest_priority = -1  # no process has a less urgent task than this in flight
         self._since_refill = 0  # submissions since the last check of _refill_every
         self._refill_every = FEED_EVERY
-        self._starting = False              # a thread starts processes, or was asked to
-        self._start_running = False         # that thread has begun
-        self._failures = 0                  # processes in a row that did not get ready
-        self._refusals = 0                  # starts in a row that raised
-        self._pausing = False               # the timer will retry a failed start
-        self._startup_broken = False  # processes do not get ready: start none ahead of tasks
         self._closing = False
         self.writer = DeferredWriter(self)
         self._exit_waiters: list[Latch] = []        # opened when the last process has ended
         self._io_thread: IOThread | None = None
         self.forks_from_template = False    # the start method fork uses a template process
-        self._template: ForkTemplate | None = None
-        self._template_lock = threading.Lock()      # guards _template and the fork of a new one
         self._generation = 0                # the number of calls of configure()
-        # True: start no second process before the first one is ready. None: not known yet.
-        self._probing: bool | None = None
-        # The start methods with which a process imports a main module that starts processes.
-        self._unguarded: list[str | None] = []
-        self._ahead = False                 # start min_size processes before the pool is opened
-        self._count = count(1)              # only one thread at a time uses it
+        self.starter = ProcessStarter(self)
 
     # -- acceptance --------------------------------------------------------------------------------
 
@@ -334,8 +312,8 @@ class ProcessPool(ProcessSet):
                 for process in self._processes:
                     if process.inflight:
                         self._refill(process)
-        if (len(self._processes) < run_queue._high or self._departing) and not self._starting:
-            return self._grow()
+        if (len(self._processes) < run_queue._high or self._departing) and not self.starter.is_busy:
+            return self.starter.grow()
         return _NOTHING
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
@@ -351,7 +329,7 @@ class ProcessPool(ProcessSet):
             self._revoke_less_urgent(least)
         self._refill_idle()
         writer.thread = 0
-        deferred = self._grow()
+        deferred = self.starter.grow()
         return [*deferred, writer.commit] if writer.processes else deferred
 
     # -- results: the I/O thread -------------------------------------------------------------------
@@ -447,7 +425,7 @@ class ProcessPool(ProcessSet):
                 self._steal()
             # A process that just got ready may have taken all waiting tasks, while others stand
             # behind a running task. A dismissed process may need long to exit.
-            deferred = (self._grow()
+            deferred = (self.starter.grow()
                       if (self.run_queue.waiting or len(process.inflight) > 1
                           or results[0][1] > ERROR or process.closed)
                       else [])
@@ -540,11 +518,8 @@ class ProcessPool(ProcessSet):
             self._enter_log(number, outcome)
         elif kind == READY:
             process.ready = True
-            self._probing = False
             self.timer.cancel(process.ready_timer)
-            self._refusals = 0
-            self._failures = 0
-            self._startup_broken = False
+            self.starter.got_ready()
             if not process.closed:
                 if process.retiring:
                     self._close_when_idle(process)      # configure() was called while it started
@@ -670,16 +645,9 @@ class ProcessPool(ProcessSet):
                     (victims, []) if exitcode == 0
                     else (victims[1:], victims[:1]))
                 undone = self._take_back(unbegun)
-            if not process.ready and not self._closing:
-                if refused:
-                    self._refusals += 1
-                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
-                    if not self._pausing:
-                        self._pausing = True
-                        self.timer.call_later(pause, self._retry_start)
-                else:
-                    self._failures += 1
-            failures = self._failures
+            early = not process.ready and not self._closing
+            if early:
+                self.starter.ended_early(refused)
             self._close_pipes(process)
         with suppress(OSError, ValueError):     # the application closes descriptors meanwhile
             process.process.close()
@@ -693,41 +661,18 @@ class ProcessPool(ProcessSet):
                 self._cancelled(victim)
             else:
                 self._end(victim, failure_of(victim, ending[1]), ending[2])
-        if exitcode == NO_GUARD and not process.ready and not self._closing:
-            self._tell_unguarded()
-        elif not process.ready and not self._closing:
-            log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
-                        f"it ended {status}" if process.error is None else text_of(process.error))
-            if failures >= START_TRIES:
-                last = process.error
-                if last is None:
-                    last = ProcessDiedError(
-                        f"process {process.pid} ended {status} before it was ready",
-                        process.pid, exitcode)
-                self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
-                                         f"the last one said: {text_of(last)}")
+        if early:
+            self.starter.report_early_end(process, status)
         with self.lock:
             deferred: Deferred = []
             if self.accepting or self.run_queue.waiting:
                 self._refill_idle()
-                deferred = self._grow()
+                deferred = self.starter.grow()
             self.backpressure.wake_submitters()
             exited = self._all_exited()
         run_deferred(deferred)
         for latch in exited:
             latch()
-
-    def _tell_unguarded(self) -> None:
-        """Fail the waiting tasks after a new process ended with NO_GUARD."""
-        error = UnguardedMainError()
-        with self.lock:
-            known = self.start_method in self._unguarded
-            if not known:
-                self._unguarded.append(self.start_method)
-            waits = self.run_queue.waiting > 0
-        if not waits and not known:         # no task can carry the error
-            log.error("%s cannot start processes: %s", self.name, error)
-        self._fail_waiting(None, str(error))
 
     def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
         """Requeue tasks that a process has not begun; return the cancelled ones. (lock held)"""
@@ -756,8 +701,7 @@ class ProcessPool(ProcessSet):
         """
         ended = []
         with self.lock:
-            self._failures = 0
-            self._startup_broken = True
+            self.starter.stop_starting_ahead()
             for task in self.run_queue.take_all():
                 error = PoolBrokenError(
                     f"{self.name} could not start a process for task {task.name} "
@@ -841,14 +785,13 @@ class ProcessPool(ProcessSet):
                       if process.ready and not process.inflight and not process.closed
                       and process.termination is None and not process.retiring]
         self._lowest_priority = max([one.lowest_priority for one in self._processes], default=-1)
-        if not self._start_running:
-            self._starting = False          # the interrupt may have come before the thread began
+        self.starter.undo_request()         # the interrupt may have come before the thread began
         self._refill_idle()
         deferred: Deferred = []
         for process in self._processes:
             if process.termination is not None:
                 deferred += self._end_process(process)    # the interrupt may have come before that
-        return deferred + self._grow()
+        return deferred + self.starter.grow()
 
     def _dispatch_more(self) -> Deferred:
         if self.run_queue.peek() is not None:
@@ -856,7 +799,7 @@ class ProcessPool(ProcessSet):
             if urgency < self._lowest_priority:
                 self._revoke_less_urgent(urgency)
             self._refill_idle()
-        return self._grow()
+        return self.starter.grow()
 
     def _removed_from_queue(self, tasks: Sequence[Task[Any]]) -> Deferred:
         deferred = super()._removed_from_queue(tasks)
@@ -888,191 +831,17 @@ class ProcessPool(ProcessSet):
             return []                       # a later task has begun: its own result is on the way
         process.termination = (task, error, pause)
         self._refill_idle()
-        return self._end_process(process) + self._grow()
+        return self._end_process(process) + self.starter.grow()
 
     def _complete_running(self, task: Task[Any]) -> Deferred:
         return []       # its result is ignored later
 
-    # -- starting processes ------------------------------------------------------------------------
-
-    def _grow(self) -> Deferred:
-        """Start processes if processes are lacking. (lock held)"""
-        if self._starting or self._pausing or self._closing or not self._needs_process():
-            return []
-        self._starting = True
-        return [self._spawn_starter]
-
-    def _spawn_starter(self) -> None:
-        """Start processes in a pool thread. Start the I/O thread before this call returns."""
-        # At the exit of the interpreter, which finishes the accepted tasks, it may be too late to
-        # start a thread.
-        if self.start_method in self._unguarded or is_being_imported():
-            self._refuse_to_start()
-            return
-        if self.forks_from_template:
-            try:
-                self.ensure_template()      # in the thread of the submitter, usually the main one
-            except OSError:
-                pass                        # tried again with the start of a process
-        if self._io_thread is None:
-            try:
-                self.timer.start()          # for the same reason
-                begun = threading.Lock()    # released when the I/O thread has started
-                begun.acquire()
-                # Not in the main thread, where an interrupt could come between opening and storing
-                # a pipe.
-                start_thread(self._start_watch_first, (begun.release,))
-                begun.acquire()
-            except (RuntimeError, MemoryError):     # tried again with the start of a process
-                pass
-        self._spawn(self._start_processes)
-
-    def _refuse_to_start(self) -> None:
-        """Fail the waiting tasks: the import of the main module starts processes."""
-        if is_being_imported():
-            end_if_pool_process()       # the pool that started this process fails its tasks
-        with self.lock:
-            self._starting = False
-        self._fail_waiting(None, str(UnguardedMainError()))
+    # -- settings ----------------------------------------------------------------------------------
 
     def refuse_during_import(self) -> None:
         """See :meth:`Pool.refuse_during_import`."""
         if is_being_imported():
             end_if_pool_process()
-
-    def _needs_process(self) -> bool:
-        """Return True if another process should be started. (lock held)"""
-        alive = self._alive()
-        if alive >= self.run_queue.slots:
-            return False
-        if self._probing and alive:
-            return False
-        if alive < self.min_size and (self.accepting or self._ahead) and not self._startup_broken:
-            # A main module may set min_size when it is imported. A new process must not act on it.
-            return not is_being_imported()
-        if self._idle:
-            return False
-        task = self.run_queue.peek()
-        if task is None:
-            # A prefetched task may stand behind a task that takes long, or that waits for it. If a
-            # slot is free, another process steals it.
-            return (self.run_queue.active < self.run_queue._high
-                    and any(len(process.inflight) > 1 for process in self._processes)
-                    and all(process.ready or process.termination is not None
-                            for process in self._processes))
-        coming = sum(1 for process in self._processes
-                     if not process.ready and process.termination is None)
-        return (coming < self.run_queue.waiting
-                and self.run_queue.active + coming < self.run_queue.slot_limit(
-                    self.run_queue.head_priority()))
-
-    def _start_processes(self) -> None:
-        """Start processes, one after the other, while some are lacking. A pool thread runs it."""
-        self._start_running = True
-        while True:
-            with self.lock:
-                unguarded = self.start_method in self._unguarded
-                if self._closing or unguarded or not self._needs_process():
-                    self._starting = self._start_running = False
-                    exited = self._all_exited()
-                    break
-            try:
-                self._start_watch()
-                started = self._launch()
-                with self.lock:
-                    try:
-                        self._ensure_watch()    # again, since the I/O thread may have ended
-                    except BaseException:
-                        kill(started.process)
-                        self._close_pipes(started)
-                        raise
-                    io_thread = self._io_thread
-                    assert io_thread is not None
-                    self._processes.append(started)
-                    if self._closing:
-                        self._close_when_idle(started)
-                io_thread.add(started)
-                self._arm_ready_timeout(started)
-            except UnguardedMainError:
-                self._tell_unguarded()
-            except BaseException as error:
-                allowed = tries(error)
-                with self.lock:
-                    self._starting = self._start_running = False
-                    self._failures += allowed is not None
-                    failures = self._failures
-                    hopeless = allowed is not None and failures >= allowed
-                    # If there is a usable process, it runs the waiting tasks.
-                    failing = hopeless and not self._served()
-                    self._refusals += 1
-                    pause = START_PAUSE_MOST
-                    if not hopeless:
-                        pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
-                    self._pausing = not failing and not self._closing
-                    pausing = self._pausing
-                    exited = self._all_exited()
-                for latch in exited:
-                    latch()
-                log.warning(
-                    "%s could not start a process: %s; %s", self.name, describe(error),
-                    "what waits is failed" if failing else f"it is tried again in {pause:g} s")
-                if failing:
-                    why = describe(error)
-                    if allowed != 1:
-                        why = f"{failures} tries in a row failed, the last one with {why}"
-                    self._fail_waiting(error, why)
-                elif pausing:
-                    try:
-                        self.timer.start()
-                        self.timer.call_later(pause, self._retry_start)
-                    except (RuntimeError, MemoryError):
-                        with self.lock:
-                            self._pausing = False
-                        self._fail_waiting(error, f"{describe(error)}; there is no thread for "
-                                                  "another try")
-                return
-        if unguarded:
-            self._refuse_to_start()         # fail the tasks that were submitted meanwhile
-        for latch in exited:
-            latch()
-
-    def _launch(self) -> PoolProcess:
-        """Start one process, from the template if the pool uses one."""
-        generation = self._generation
-        if (self.initializer is not None and not self.forks_from_template
-                and self.start_method != "fork" and self.serializer is None):
-            source = why_not_importable()
-            if source is not None and names_main(child.pickle_target(self.initializer)):
-                raise RuntimeError(
-                    f"the initializer is defined in {source}, which a new process cannot import; "
-                    "move it to a module (a .py file)")
-        if self._probing is None:
-            self._probing = (not self.forks_from_template and self.start_method != "fork"
-                             and may_lack_guard())
-        arguments = (process_name(self.name, next(self._count)), self.start_method,
-                     self.registry.prefix, *self._setup(), self.maxtasksperchild)
-        if not self.forks_from_template:
-            started = launch(*arguments)
-        else:
-            template = self.ensure_template()
-            try:
-                started = launch(*arguments, template)
-            except ConnectionError as error:
-                if self._template is template:
-                    log.warning("%s: %s; the program is forked again, as it is now",
-                                self.name, error)
-                started = launch(*arguments, self.ensure_template())
-        if self._generation != generation:
-            started.retiring = True         # it may have the old initializer
-        return started
-
-    def _setup(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
-        """Return what each process calls first, and its arguments."""
-        if self.serializer is None:
-            return self.initializer, self.initargs
-        from .serializer import Setup
-
-        return Setup(self.serializer, self.initializer, self.initargs), ()
 
     def use_serializer(self, serializer: Serializer | None) -> None:
         """Have a serializer carry what crosses from now on; None is pickle. Any thread may call it.
@@ -1085,92 +854,12 @@ class ProcessPool(ProcessSet):
                                   else serializer.pickle_parts)
         self.configure(self.initializer, self.initargs, self.maxtasksperchild)
 
-    def ensure_template(self) -> ForkTemplate:
-        """Return the template. If there is none, fork it in this thread."""
-        with self._template_lock:
-            template = self._template
-            if template is None or template.closed:
-                from .template import ForkTemplate
-
-                template = self._template = ForkTemplate(self.name, *self._setup())
-            return template
-
-    def _drop_template(self, wait: bool) -> None:
-        with self._template_lock:
-            template, self._template = self._template, None
-        if template is not None:
-            template.close(wait)
-
-    def start_ahead(self) -> None:
-        """Start ``min_size`` processes before the pool is opened, without waiting for them."""
-        self._ahead = True
-        self.warm_up()
-
-    def start_now(self) -> None:
-        """Fork the template in this thread; wait until ``min_size`` processes have been started."""
-        if not self.forks_from_template:
-            return self.start_ahead()
-        self.ensure_template()
-        self._ahead = True
-        with self.lock:
-            begin = not self._starting and not self._closing and self._needs_process()
-            self._starting = self._starting or begin
-        if begin:
-            started = threading.Lock()
-            started.acquire()
-
-            def start() -> None:
-                try:
-                    self._start_processes()
-                finally:
-                    started.release()
-
-            # Not in the main thread, where an interrupt may come between any two lines.
-            self._spawn(start)
-            started.acquire()
-
-    def _start_watch_first(self, done: Callable[[], None]) -> None:
-        try:
-            self._start_watch()
-        except (OSError, SupervisorError) as error:
-            # It is tried again with the start of a process.
-            log.warning("%s could not start its thread: %s", self.name, error)
-        finally:
-            done()
-
-    def _start_watch(self) -> None:
-        """Start the timer and the I/O thread if they do not run.
-
-        :raises OSError: the system has no thread or no descriptor left.
-        :raises SupervisorError: the application has patched functions that the pool needs.
-        """
-        with self.lock:
-            self._ensure_watch()
-
-    def _ensure_watch(self) -> None:
-        """Do the work of :meth:`_start_watch`. (lock held)"""
-        try:
-            self.timer.start()
-            if self._io_thread is None:
-                reason = why_no_processes(self.start_method == "fork")
-                if reason is not None:
-                    raise SupervisorError(reason)
-                self._io_thread = IOThread(self)
-        except (RuntimeError, MemoryError) as error:
-            raise BlockingIOError(EAGAIN, str(error)) from error
-
     def _all_exited(self) -> list[Latch]:
         """Return the latches to open if no process is left and none is starting. (lock held)"""
-        if self._processes or self._starting:
+        if self._processes or self.starter.is_busy:
             return []
         exited, self._exit_waiters = self._exit_waiters, []
         return exited
-
-    def _retry_start(self) -> None:
-        with self.lock:
-            self._pausing = False
-            deferred = self._grow()
-        run_deferred(deferred)
 
     # -- resize and close --------------------------------------------------------------------------
 
@@ -1181,7 +870,7 @@ class ProcessPool(ProcessSet):
             self.min_size = min_size
             while self._idle and self._alive() > self.run_queue.slots:
                 self._close_when_idle(self._idle[0])
-            more = self.run_queue.waiting > 0 or (self.accepting and self._needs_process())
+            more = self.run_queue.waiting > 0 or (self.accepting and self.starter.needs_process())
         if more:
             self._run_uninterruptible(self._start_more)
 
@@ -1200,7 +889,7 @@ class ProcessPool(ProcessSet):
                 process.retiring = True
             for process in list(self._idle):
                 self._close_when_idle(process)
-        self._drop_template(wait=False)     # it has the old initializer
+        self.starter.drop_template(wait=False)     # it has the old initializer
 
     def kill_all(self) -> None:
         """Kill all processes at once, and their running tasks with them."""
@@ -1214,32 +903,30 @@ class ProcessPool(ProcessSet):
     def renew_locks(self) -> None:
         """See :meth:`Pool.renew_locks`."""
         super().renew_locks()
-        self._template_lock = threading.Lock()
+        self.starter.renew_locks()
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The pipes are closed before this call."""
         super().reset_after_fork()
         self._processes, self._idle, self._exit_waiters = [], [], []
         self._departing = False
-        self._lowest_priority, self._since_refill, self._failures, self._refusals = -1, 0, 0, 0
-        self._starting = self._start_running = self._pausing = False
-        self._startup_broken = self._closing = False
-        self._io_thread = self._template = None
-        self._template_lock = threading.Lock()
-        self._ahead = False
+        self._lowest_priority, self._since_refill = -1, 0
+        self._closing = False
+        self._io_thread = None
+        self.starter.reset_after_fork()
         self._logs.clear()
         self._relaying = False
 
     def warm_up(self) -> None:
         """Start ``min_size`` processes ahead of the tasks."""
         with self.lock:
-            deferred = self._grow()
+            deferred = self.starter.grow()
         run_deferred(deferred)
 
     def open(self) -> None:
         with self.lock:
-            self._closing = self._pausing = False
-            self._failures = self._refusals = 0
+            self._closing = False
+            self.starter.reopen()
             self.accepting = True
             self.draining = False
 
@@ -1251,10 +938,10 @@ class ProcessPool(ProcessSet):
         latch = Latch()
         with self.lock:
             self._closing = True
-            self._ahead = False
+            self.starter.ahead = False
             for process in list(self._processes):
                 self._close_when_idle(process)
-            waiting = bool(self._processes or self._starting)
+            waiting = bool(self._processes or self.starter.is_busy)
             if waiting:
                 self._exit_waiters.append(latch)
         if waiting:
@@ -1269,11 +956,11 @@ class ProcessPool(ProcessSet):
         if io_thread is not None:
             io_thread.stop()
             self._io_thread = None
-        self._drop_template(wait=True)
+        self.starter.drop_template(wait=True)
 
     def in_use(self) -> bool:
         """See :meth:`Pool.in_use`. Processes may exist before the pool is opened."""
-        return bool(self._processes or self._starting or self._template)
+        return bool(self._processes or self.starter.is_busy or self.starter.template)
 
     def process_count(self) -> int:
         """Return the number of processes, including those that start or end."""

@@ -197,7 +197,7 @@ def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, m
     supervisor.set_mp_pool(pool_size=2)
     tasks = [supervisor.put_task(f.give, (number,), tt=TT_MP) for number in range(2)]
     assert wait_completed(tasks, PATIENCE) == [0, 1]
-    assert manager(supervisor).processes._probing is False
+    assert manager(supervisor).processes.starter._probing is False
 
 
 def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_supervisor, monkeypatch):
