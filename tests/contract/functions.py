@@ -513,7 +513,7 @@ def configure_ahead():
     supervisor = TaskSupervisor()
     supervisor.set_mp_pool(pool_size=2, min_size=2)
     pool = manager(supervisor).processes
-    return pool.process_count(), pool._starting
+    return pool.process_count(), pool.starter.is_busy
 
 
 # -- of executors ----------------------------------------------------------------------------------

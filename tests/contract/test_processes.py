@@ -424,7 +424,7 @@ def test_an_initializer_that_raises_fails_what_waits(processes, trace):
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 1000])
 def test_a_fork_server_that_ends_at_every_start_fails_what_waits(process, monkeypatch, times):
-    from atasker_like.pools.process import pool as processes
+    from atasker_like.pools.process import starter as processes
 
     launch, calls = processes.launch, []
 

@@ -11,7 +11,7 @@ import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorStoppedError, background_task
 from atasker_like.pools import threads
-from atasker_like.pools.process import pool as processes
+from atasker_like.pools.process import starter as processes
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_oracle, warm

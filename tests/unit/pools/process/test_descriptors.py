@@ -160,7 +160,7 @@ def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, cap
 def test_process_that_starts_while_the_io_thread_ends_is_served_by_another(pool, monkeypatch):
     """The thread ends between the look for it and the start of the process."""
     process_pool = pool.pool
-    launch, ended = process_pool._launch, []
+    launch, ended = process_pool.starter._launch, []
 
     def launch_and_end(*arguments):
         started = launch(*arguments)
@@ -172,7 +172,7 @@ def test_process_that_starts_while_the_io_thread_ends_is_served_by_another(pool,
             watch._thread.join(PATIENCE)
         return started
 
-    monkeypatch.setattr(process_pool, "_launch", launch_and_end)
+    monkeypatch.setattr(process_pool.starter, "_launch", launch_and_end)
     pool.supervisor.set_mp_pool(pool_size=2, reserve_normal=0, reserve_high=0)
     assert pool.waiting.value(PATIENCE) == 7
     assert pool.put(f.give, 8).value(PATIENCE) == 8

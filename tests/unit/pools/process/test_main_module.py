@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_task, wait_completed
-from atasker_like.pools.process import main_module, pool as pools
+from atasker_like.pools.process import main_module, pool as pools, starter
 from tests.contract import functions as f
 from tests.support import PATIENCE
 from tests.support.internals import manager
@@ -163,9 +163,10 @@ def test_initializer_of_a_main_module_that_cannot_be_imported_fails_what_waits_a
 def test_tasks_fail_at_once_if_the_main_module_starts_processes(make_supervisor, monkeypatch,
                                                                 caplog):
     started = []
-    launch = pools.launch
-    monkeypatch.setattr(pools, "launch", lambda *arguments: started.append(1) or launch(*arguments))
-    monkeypatch.setattr(pools, "may_lack_guard", lambda: True)
+    launch = starter.launch
+    monkeypatch.setattr(starter, "launch",
+                        lambda *arguments: started.append(1) or launch(*arguments))
+    monkeypatch.setattr(starter, "may_lack_guard", lambda: True)
     supervisor = make_supervisor()
     # Ends as a process does that imports such a module.
     supervisor.set_mp_pool(pool_size=3, initializer=os._exit, initargs=(main_module.NO_GUARD,))
@@ -192,7 +193,7 @@ def test_process_without_a_task_tells_of_a_main_module_that_starts_processes(mak
 
 @pytest.mark.slow
 def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, monkeypatch):
-    monkeypatch.setattr(pools, "may_lack_guard", lambda: True)
+    monkeypatch.setattr(starter, "may_lack_guard", lambda: True)
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=2)
     tasks = [supervisor.put_task(f.give, (number,), tt=TT_MP) for number in range(2)]
@@ -201,8 +202,9 @@ def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, m
 
 
 def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_supervisor, monkeypatch):
-    monkeypatch.setattr(pools, "is_being_imported", lambda: True)
-    monkeypatch.setattr(pools, "end_if_pool_process", lambda: None)
+    for module in (pools, starter):
+        monkeypatch.setattr(module, "is_being_imported", lambda: True)
+        monkeypatch.setattr(module, "end_if_pool_process", lambda: None)
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1)
     error = supervisor.put_task(f.give, (1,), tt=TT_MP).exception(PATIENCE)

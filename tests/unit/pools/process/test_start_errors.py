@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, PoolBrokenError
-from atasker_like.pools.process import pool as pools, spawn, start_errors
+from atasker_like.pools.process import spawn, start_errors, starter
 from tests.contract import functions as f
 from tests.support import PATIENCE
 
@@ -136,7 +136,7 @@ class Refusing:
         self.error = error
         self.calls = 0
         self.called = threading.Event()
-        self._launch = pools.launch
+        self._launch = starter.launch
 
     def __call__(self, *arguments):
         self.calls += 1
@@ -150,7 +150,7 @@ class Refusing:
 def refuse(monkeypatch):
     def make(error):
         refusing = Refusing(error)
-        monkeypatch.setattr(pools, "launch", refusing)
+        monkeypatch.setattr(starter, "launch", refusing)
         return refusing
 
     return make
