@@ -8,7 +8,10 @@ def area(width, height):
 
 
 # TT_MP: each call runs in a pool process
-power = background_task(pow, tt=TT_MP)
+@background_task(tt=TT_MP)
+def power(base, exponent):
+    return base ** exponent
+
 
 # programs with process tasks need this line
 if __name__ == "__main__":

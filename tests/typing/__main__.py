@@ -3,7 +3,8 @@
 ``python -m tests.typing`` needs basedpyright, jedi and mypy. It checks:
 
 * mypy --strict finds nothing in the package, in the files here, and in the examples of ``PAGES``;
-  nor does it in the examples of the other pages, if it accepts functions without annotations;
+  nor does it in the examples of the other pages and in their programs, if it accepts functions
+  without annotations;
 * basedpyright finds nothing in ``values.py``;
 * in ``mistakes.py``, both find an error in each line with a mark, and in no other one;
 * in the types of ``reveals.py``, hardly any ``Any`` is left;
@@ -38,10 +39,16 @@ PAGES = ("docs/howto/migrate_concurrent_futures.rst", "docs/howto/migrate_multip
 #: Pages whose examples import what does not exist for a type checker.
 UNCHECKED = {"docs/howto/migrate_atasker.rst"}
 
-#: Examples leave annotations out, and use the name of an earlier example again.
+#: Programs of the pages. Of the others, one is written for atasker, and one shows a mistake.
+PROGRAMS = [path.resolve() for path in sorted((ROOT / "docs" / "examples").rglob("*.py"))
+            if path.name not in ("meters.py", "experiment.py", "gunicorn.conf.py")]
+
+#: Examples leave annotations out, use the name of an earlier example again, and import packages
+#: that are not installed.
 UNTYPED = ("--allow-untyped-defs", "--allow-untyped-calls", "--allow-incomplete-defs",
-           "--allow-redefinition", "--disable-error-code=no-redef",
-           "--disable-error-code=var-annotated")
+           "--allow-untyped-decorators", "--allow-subclassing-any", "--allow-redefinition",
+           "--disable-error-code=no-redef", "--disable-error-code=var-annotated",
+           "--disable-error-code=import-not-found", "--disable-error-code=import-untyped")
 
 PROGRAM = """
 import atasker_like
@@ -124,9 +131,9 @@ def wrong_examples():
     pages = [page.relative_to(ROOT).as_posix()
              for page in (ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst")))]
     others = [page for page in pages if page not in UNCHECKED and page not in PAGES]
-    for some, options in ((PAGES, ()), (others, UNTYPED)):
+    for some, programs, options in ((PAGES, [], ()), (others, PROGRAMS, UNTYPED)):
         with tempfile.TemporaryDirectory() as folder:
-            paths = list(write_examples(folder, some))
+            paths = [*write_examples(folder, some), *programs]
             # With options that are not those of the package, mypy finds errors there, too.
             yield from (f"mypy: {path.name}, an example of a page: {line}: {text}"
                         for path, line, text in mypy(*paths, options=options) if path in paths)

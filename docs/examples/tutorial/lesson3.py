@@ -22,8 +22,9 @@ def main(folder, checkpoint_path):
         summary = queue.run(progress=True)
     total = sum(summary.values, collections.Counter())
     print(len(total), "words in", summary.succeeded, "files")
-    for result in summary.errors:
-        print("failed:", pathlib.Path(paths[result.index]).name, "attempts:", result.attempts)
+    for path, result in zip(paths, summary):
+        if result.status == "failed":
+            print("failed:", pathlib.Path(path).name, "attempts:", result.attempts)
 
 
 if __name__ == "__main__":
