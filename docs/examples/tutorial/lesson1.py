@@ -12,8 +12,10 @@ def count_words(path):
 
 def main(folder):
     paths = sorted(pathlib.Path(folder).glob("*.txt"))
-    tasks = [count_words(path) for path in paths]       # all are submitted, some run
-    counts = wait_completed(tasks)                      # in the order of the tasks
+    # submits all calls; some run at once
+    tasks = [count_words(path) for path in paths]
+    # in the order of the tasks
+    counts = wait_completed(tasks)
     for path, task, count in zip(paths, tasks, counts):
         if count is None:
             print(path.name, "failed:", type(task.exception()).__name__)

@@ -35,7 +35,8 @@ def main(folder):
     signal.signal(signal.SIGINT, request_stop)
     count_words.start()
     look.start(folder)
-    task_supervisor.block()             # until the stop is complete
+    # until the stop is complete
+    task_supervisor.block()
     print("total", total)
 
 
