@@ -39,7 +39,7 @@ class FunctionCollection:
     methods.
 
     :param on_error: called for each function that raises, in the same thread, inside the ``except``
-        block (default: None, the error is raised). It gets the exception as ``e=`` if it has a
+        block (default: None, the error is raised). It receives the exception as ``e=`` if it has a
         parameter named ``e``; ``**kwargs`` alone does not count. If it raises, that is logged.
     :param on_error_kwargs: further keyword arguments for it (default: None).
     :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function

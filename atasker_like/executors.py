@@ -318,7 +318,7 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
     :param thread_name_prefix: names a pool thread while it runs a call (default: the thread keeps
         its name).
     :param initializer: called in a pool thread before its first call of this executor (default:
-        None). If it fails, the future of the call gets a :class:`PoolBrokenError`.
+        None). If it fails, the future of the call raises :class:`PoolBrokenError`.
     :param initargs: the arguments of the initializer (default: empty).
     :param priority: the priority of the calls; lower runs first (default: NORMAL).
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
@@ -416,17 +416,16 @@ class _InNamedThread(AnnouncedFunction):
 class ProcessExecutor(_LaneExecutor):
     """A :class:`concurrent.futures.Executor` over the process pool of a supervisor.
 
-    Its calls are tasks, and its futures those of the tasks. If a process dies, the future of the
-    call that it ran gets a :class:`ProcessDiedError`, and the process is replaced. Any thread may
-    call the executor.
+    Its calls are tasks, and its futures those of the tasks. If a process dies, the future of its
+    call raises :class:`ProcessDiedError`, and the process is replaced. Any thread may call the
+    executor.
 
     :param max_workers: how many processes may run calls at once (default: as many as the pool
         allows).
     :param mp_context: a context of :mod:`multiprocessing`, or the name of a start method (default:
         that of the supervisor).
     :param initializer: called in each process before its first call (default: None). If it fails in
-        several processes in a row, the futures of the calls that wait get a
-        :class:`PoolBrokenError`.
+        several processes in a row, the futures of the waiting calls raise :class:`PoolBrokenError`.
     :param initargs: the arguments of the initializer (default: empty).
     :param max_tasks_per_child: how many calls a process runs before it is replaced (default: no
         limit).

@@ -258,7 +258,7 @@ class TaskOptions:
         return {name: getattr(self, name) for name in _DEFAULTS}
 
     def wants_retry(self, error: BaseException, attempts: int) -> bool:
-        """Return True if a task that failed with an error after some runs gets another run."""
+        """Return True if a task that failed with an error after some runs is retried."""
         if attempts > self.retries:
             return False
         return (type(error) is RetryRequest

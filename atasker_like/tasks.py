@@ -224,8 +224,8 @@ class BoundTask(Generic[P, T_co], Decorated):
         """Submit a call for each item; yield the results in order.
 
         :param items: any iterable; each item is the one argument of a call.
-        :param buffersize: the most calls that are submitted, and items that are taken, ahead of the
-            result that is yielded next (default: all are submitted at once).
+        :param buffersize: the number of calls ahead of the result that is yielded next. Items are
+            read when their calls are submitted (default: all are submitted at once).
         :param progress: show the progress while the iterator waits: True, a description, or a
             function that is called with ``(done, total, failed)`` (default: False).
         :raises Exception: what a call raised, in the position of its result; the calls after it are
@@ -579,8 +579,8 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
 
     Call it in a loop of any thread.
 
-    :param f: a function that the process can import; it gets ``_task_id`` if its signature takes
-        it.
+    :param f: a function that the process can import; if its signature takes ``_task_id``, it
+        receives the id.
     :param args: its positional arguments (default: empty).
     :param kwargs: its keyword arguments (default: None).
     :param priority: any integer; lower runs first (default: NORMAL).

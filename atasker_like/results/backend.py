@@ -37,11 +37,11 @@ class Backend:
     Override :meth:`write`, :meth:`read` and :meth:`delete`. Override :meth:`keys` if the store can
     list its ids, and :meth:`open`, :meth:`close` and :meth:`check` if they have something to do.
 
-    All of them may block. Any thread may call them, several at a time, but never in an event loop
-    or with a lock held. They may raise any exception. A write that raised is repeated later, with
-    the same entries or more. A caller that asks for a result gets a :class:`ResultBackendError`
-    with the exception as its cause. The entries of a write that returned are **stored**: they
-    survive all that the store promises to survive.
+    All of them may block. Several threads may call them at the same time. They are not called in an
+    event loop, nor with a lock held. They may raise any exception. A write that raised is repeated
+    later, with the same entries or more. A request for a result then raises
+    :class:`ResultBackendError`, with the exception as its cause. The entries of a write that
+    returned are **stored**: they survive all that the store promises to survive.
 
     ``atasker_like.testing.BackendContract`` is the test suite of this contract.
 
@@ -94,7 +94,7 @@ class Backend:
     # -- for implementations -----------------------------------------------------------------------
 
     def open(self) -> None:
-        """Get ready, or raise.
+        """Open the store, or raise.
 
         May be called again. The first use opens the backend, too.
         """

@@ -219,7 +219,7 @@ class AsyncResult(_Result[T_co]):
     async def state(self) -> TaskState:
         """Return the state of the task. It is PENDING also for an unknown id.
 
-        Errors as :meth:`get`, except the task's own.
+        It raises the errors of :meth:`get`, but not the error of the task.
         """
         return await self._ask(self._state)
 

@@ -111,7 +111,7 @@ class Service:
         process must be able to import the function and the task class.
 
         The return value is sent as JSON. It may contain dataclasses, dates, Decimal, UUID, Enum,
-        bytes and sets beside JSON's own types.
+        bytes and sets as well as JSON's own types.
 
         :param task_class: a subclass of :class:`Task` of this package.
         :param tt: the pool, see :func:`~atasker_like.background_task` (default: by the function).

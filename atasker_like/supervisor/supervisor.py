@@ -52,9 +52,9 @@ _numbers = count(1)
 class TaskSupervisor(NoExecutor):
     """Admits, orders, starts, watches and finishes tasks.
 
-    Applications use the process-wide ``task_supervisor``. They may make others beside it, and
-    derive from this class. Any thread may call all methods. A supervisor starts with its first
-    task, or with :meth:`start`. As a context manager it stops at the end of the block.
+    Applications use the process-wide ``task_supervisor``. Applications may make more supervisors,
+    and subclasses. Any thread may call all methods. A supervisor starts with its first task, or
+    with :meth:`start`. As a context manager it stops at the end of the block.
 
     :param supervisor_id: a name for threads and logs (default: a numbered one).
     :param pool_size: slots of the thread pool for tasks of any priority (default: five for each
@@ -134,7 +134,7 @@ class TaskSupervisor(NoExecutor):
         1. Stop all workers. Queue workers first finish the items that are in their queues by now.
            Tasks are accepted meanwhile, since the workers' functions may submit some.
         2. Refuse new tasks, and cancel those that are delayed or wait for a retry.
-        3. Wait for the others, until the deadline.
+        3. Wait for the other tasks, until the deadline.
 
         Past the deadline, cancel queued tasks and end the processes of running ones: TERM, and KILL
         a second later. Abandon the threads that still run; their tasks count as cancelled. After
@@ -216,8 +216,8 @@ class TaskSupervisor(NoExecutor):
                     prefetch: int | None = None) -> None:
         """Set the slots of the process pool, as :meth:`set_thread_pool`; make it if there is none.
 
-        Processes start on first use, or ahead of it, when this returns, with ``min_size``. In a
-        program that runs as atasker's, all are forked before this returns.
+        Processes start at the first task. With ``min_size``, that many start at once. Under
+        ``exec`` and ``legacy.install()``, all are forked before this returns.
 
         With an executor of the application in its position (see :attr:`mp_pool`), the slots are
         the calls that the executor is given at a time. Options of the processes raise an error.
@@ -249,8 +249,8 @@ class TaskSupervisor(NoExecutor):
             (default: 0, never). Without ``/proc`` nothing happens.
         :param serializer: a module with ``dumps`` and ``loads``, such as ``cloudpickle``, for
             lambdas, closures and functions of notebooks (default: :mod:`pickle`).
-        :param prefetch: calls of any length that an executor in the pool's position gets ahead, for
-            each slot (default: short calls only).
+        :param prefetch: calls of any length for each slot that an assigned executor receives before
+            a slot is free (default: short calls only).
         """
         self._supervisor_parts.processes.configure(
             {"pool_size": pool_size, "reserve_normal": reserve_normal,
@@ -274,7 +274,7 @@ class TaskSupervisor(NoExecutor):
             :meth:`set_mp_pool`).
         :param executor: an executor that takes the position of the pool, see :attr:`mp_pool`
             (default: None, the supervisor's own processes). Then ``processes`` is the number of
-            calls that it is given at a time, and the other arguments are refused.
+            calls that it receives at a time, and the other arguments raise an error.
         :param serializer: a module with ``dumps`` and ``loads``, as in :meth:`set_mp_pool`
             (default: :mod:`pickle`).
         """
@@ -289,7 +289,7 @@ class TaskSupervisor(NoExecutor):
 
     @property
     def mp_pool(self) -> Any:
-        """What runs process tasks: the supervisor's own pool, or the executor in its position.
+        """The pool that runs process tasks: the supervisor's own, or an executor that you assign.
 
         None before one was made: :meth:`create_mp_pool` or the first process task makes the own
         pool. It is used like a :class:`~multiprocessing.pool.Pool`: it has ``apply``, ``map``,
@@ -365,7 +365,7 @@ class TaskSupervisor(NoExecutor):
         :func:`co_mp_apply` submit their tasks by it, too, with keyword arguments. Coroutines do
         not: they need no slot of a pool.
 
-        :param target: the function; it gets ``_task_id`` if its signature takes it.
+        :param target: the function; if its signature takes ``_task_id``, it receives the id.
         :param args: its positional arguments (default: empty).
         :param kwargs: its keyword arguments (default: None).
         :param callback: called with the result before the completion is announced (default: None).
@@ -405,10 +405,10 @@ class TaskSupervisor(NoExecutor):
     def lane(self, name: str, **settings: Unpack[LaneSettings]) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=)``.
 
-        The first call makes it. Settings, those of :class:`Lane`, may be given then and later; the
-        others keep their values. A function may name a lane that is made later, before its first
-        task is submitted; see :class:`BoundTask`. Errors as the constructor's of :class:`Lane`. Any
-        thread may call it.
+        The first call makes it. Pass settings of :class:`Lane` at the first call or later. A
+        setting that is left out keeps its value. A function may name a lane that is made later,
+        before its first task is submitted; see :class:`BoundTask`. Errors as the constructor's of
+        :class:`Lane`. Any thread may call it.
 
         :param name: the name of the lane.
 

@@ -98,8 +98,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     goes to the process pool if the supervisor has one. A coroutine function goes to a loop, any
     other function to a pool thread.
 
-    The function gets the arguments of :meth:`start`. It also gets ``_worker``, ``_name``, ``o``
-    and, in a process, ``_task_id``, as far as its signature takes them. If it returns False, the
+    The function receives the arguments of :meth:`start`. If its signature takes them, it also
+    receives ``_worker``, ``_name``, ``o`` and, in a process, ``_task_id``. If it returns False, the
     worker stops. If it raises, the worker calls ``on_error``, or logs the error, and goes on.
 
     Any thread may call the methods; a signal handler may call ``stop(wait=False)``.
@@ -108,9 +108,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     :param executor_func: the function, instead of ``run`` (default: None, the method ``run``).
     :param priority: of its runs; any integer, lower runs first (default: NORMAL).
     :param o: any object, for the function.
-    :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It gets
-        the error as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone does not count. If
-        it raises, that is logged.
+    :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It
+        receives the error as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone does not
+        count. If it raises, that is logged.
     :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an
         asyncio loop.

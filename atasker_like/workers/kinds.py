@@ -81,8 +81,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     :param name: as for :class:`BackgroundWorker`, and so are the options (default: None).
     :param executor_func: as for :class:`BackgroundWorker`, and so are the options (default: None).
     :param q: True for an unbounded queue of the worker's own; or a queue class, such as
-        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. A class with its own ``put()`` and
-        ``get()`` will do; both may be coroutine functions. ``queue=`` is the same.
+        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. A class needs only ``put()`` and
+        ``get()``; both may be coroutine functions. ``queue=`` is the same.
 
     >>> @background_worker(q=True)
     ... def shout(word, words):
@@ -517,8 +517,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
         are a part of it.
     :param overlap: what follows a run that has lasted longer than the interval. ``'shift'`` (the
         default): the next run, at once, and the period counts from there. The other policies keep
-        the times of the ticks: ``'skip'`` skips and counts the ticks that came meanwhile,
-        ``'coalesce'`` has one run follow for all of them, ``'queue'`` one for each.
+        to the times at which runs were due. ``'skip'`` leaves out the missed runs and counts them.
+        ``'coalesce'`` makes one run for all of them, ``'queue'`` one run for each.
     :param i: True makes a worker with a delay of 1 s, unless one of the above is given.
 
     >>> @background_worker(interval=0.001)

@@ -307,12 +307,12 @@ class Incoming:
 def shared(value: T) -> T:
     """Copy an array once for many tasks in processes; return an object to pass instead of it.
 
-    The copy is made now: later changes of the array do not reach it. Each task gets an array of its
-    own, which it may change: only the pages that it writes are copied. The memory is free when no
+    The copy is made now: later changes of the array do not reach it. Each task receives its own
+    array, which it may change; only the memory that it writes is copied. The memory is free when no
     task uses it and nothing refers to the returned object.
 
-    Any thread may call it. Type checkers see the type of the array, as the functions get that. In
-    this process, the object has no other use.
+    Any thread may call it. Type checkers see the type of the array, because functions receive an
+    array. In this process, the object has no other use.
 
     :param value: an array, or an object with arrays in it: anything that can be pickled.
     :raises TaskPicklingError: it cannot be pickled.
