@@ -25,13 +25,13 @@ PLACE = ("an executor cannot end a call that it runs, so its place is not anothe
 REQUEST = "no request to stop crosses to the processes of an executor: what runs goes on"
 REPORT = "the last report of a process of an executor comes with the result, and none before"
 CANNOT = {
-    "test_timeout": PLACE,
+    "test_task_that_exceeds_its_timeout_fails": PLACE,
     "test_a_timeout_is_retried_when_asked": PLACE,
     "test_a_timeout_gives_the_place_back": PLACE,
     "test_a_running_task_is_cancelled": REQUEST,
     "test_what_runs_is_asked_to_stop": REQUEST,
     "test_stop_that_cancels_tasks": REQUEST,
-    "test_progress": REPORT,
+    "test_progress_of_a_running_task_is_seen_outside": REPORT,
 }
 
 

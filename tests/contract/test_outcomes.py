@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from atasker_like import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STAT
                           WaitTimeoutError, pools, wait_completed)
 
 from . import functions as f
+from .conftest import CANNOT
 
 
 def test_value_of_a_function_is_that_of_its_task(kind):
@@ -408,3 +410,9 @@ def test_a_loop_that_was_closed_meanwhile_is_no_error(kind, gate, caplog):
     assert task.value(10) == 5
     assert [record for record in caplog.records if record.name == "atasker_like"] == []
     waiting._log_destroy_pending = False
+
+
+def test_what_executors_cannot_keep_names_tests_that_exist():
+    folder = Path(__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("test_*.py"))
+    assert {name for name in CANNOT if f"def {name}(" not in text} == set()

@@ -58,5 +58,9 @@ def dask_cluster(folder, workers=2, python=sys.executable, scheduler_path=ROOT, 
         for process in reversed(started):
             process.terminate()
         for process in started:
-            process.wait(PROGRAM_PATIENCE)
+            try:
+                process.wait(PROGRAM_PATIENCE / 4)
+            except subprocess.TimeoutExpired:       # a worker may hang when its scheduler ends
+                process.kill()
+                process.wait()
         log.close()

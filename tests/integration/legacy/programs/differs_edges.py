@@ -57,7 +57,7 @@ fact('a loop or job scheduler that does not exist, as an argument',
      [error_of(lambda: background_task(job, loop='unknown')()),
       error_of(lambda: task_supervisor.create_async_job_scheduler('jobs', aloop='unknown')),
       error_of(lambda: task_supervisor.create_async_job('unknown', target=job, interval=1))])
-fact('attributes of get_info() that there is nothing for',
+fact('attributes of get_info() without a value',
      hasattr(task_supervisor.get_info(), 'mp_pool_size'))
 fact('names of pool threads',
      wait_completed(background_task(lambda: threading.current_thread().name)()).split('_')[2])

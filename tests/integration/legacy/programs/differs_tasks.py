@@ -58,7 +58,7 @@ if __name__ == '__main__':
         fact('attributes of a task', 'assigned')
     except AttributeError:
         fact('attributes of a task', 'AttributeError')
-    fact('methods that return nothing', task.mark_started())
+    fact('methods such as worker.stop() and job.cancel()', task.mark_started())
     task = background_task(remote.power, tt=TT_MP)
     aloop = task_supervisor.create_aloop('mine')
     fact('co_mp_apply(f, args=..., kwargs=...)',

@@ -16,7 +16,7 @@ def bare():
 
 
 bare.start()
-fact("what a worker's function takes", until(lambda: runs, 1))
+fact("the parameters of a worker's function", until(lambda: runs, 1))
 
 
 @background_worker
@@ -27,7 +27,7 @@ def failing(**kwargs):
 
 failures = []
 failing.start()
-fact("what a worker's function raises", until(lambda: len(failures) > 1, 2))
+fact("an error in a worker's function", until(lambda: len(failures) > 1, 2))
 
 
 @background_worker(interval=5)
@@ -75,7 +75,7 @@ def run():
 thread = threading.Thread(target=run, daemon=True)
 thread.start()
 thread.join(2)
-fact('what the functions of a TaskCollection without on_error raise', returned)
+fact('an error in a function of a TaskCollection without on_error', returned)
 order = []
 ordered = FunctionCollection()
 ordered.append(lambda: order.append(50), priority=50)
