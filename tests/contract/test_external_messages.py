@@ -8,6 +8,7 @@ import pytest
 
 import atasker_like.pools.executor.remote_call as remote_call
 from atasker_like import TT_MP, background_task, report_progress
+from atasker_like.pools.executor import messages
 from tests.support import PATIENCE
 from tests.support.threads import wait_for
 
@@ -154,3 +155,46 @@ def test_last_report_comes_with_the_result(supervisor, put, monkeypatch):
     executor.finish(1)
     assert task.value(PATIENCE) is None
     assert task.progress == (2, 3, None)
+
+
+class BusyPool:
+    """A pool whose threads run a call when the test asks for it."""
+
+    name = "busy"
+
+    def __init__(self):
+        self.lock, self.calls, self.refuses = threading.RLock(), [], False
+        self.messages = messages.Messages(self, self.spawn)
+
+    def spawn(self, call):
+        if self.refuses:
+            raise RuntimeError("no thread")
+        self.calls.append(call)
+
+
+def test_messages_beyond_a_limit_are_dropped_and_counted(monkeypatch, caplog):
+    monkeypatch.setattr(messages, "MOST_WAITING", 3)
+    handled = []
+    monkeypatch.setattr(messages, "_handle", lambda pool, message: handled.append(message))
+    pool = BusyPool()
+    for number in range(5):
+        pool.messages._on_message(number)
+    read, = pool.calls
+    read()
+    assert handled == [0, 1, 2]
+    assert [record.getMessage() for record in caplog.records] == [
+        "busy: 2 log records and reports of calls are dropped, as more than 3 wait to be handled"]
+
+
+def test_message_without_a_thread_for_it_is_handled_with_the_next_one(monkeypatch):
+    handled = []
+    monkeypatch.setattr(messages, "_handle", lambda pool, message: handled.append(message))
+    pool = BusyPool()
+    pool.refuses = True
+    with pytest.raises(RuntimeError):
+        pool.messages._on_message(1)
+    pool.refuses = False
+    pool.messages._on_message(2)
+    read, = pool.calls
+    read()
+    assert handled == [1, 2]

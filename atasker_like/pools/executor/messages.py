@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Messages"]
 
+#: The maximal number of messages that wait for a pool thread. Further ones are dropped.
+MOST_WAITING = 10000
+
 
 class Messages:
     """The messages that have arrived and wait to be handled. The pool's lock guards it."""
@@ -38,6 +41,7 @@ class Messages:
         """Forget all messages, in a forked process."""
         self._waiting: deque[Any] = deque()     # in the order of their arrival
         self._reader_runs = False
+        self._dropped = 0
 
     def listen(self, adapter: ExecutorAdapter) -> None:
         """Have an executor bring messages. (no lock)"""
@@ -46,16 +50,24 @@ class Messages:
     def _on_message(self, message: Any) -> None:
         # A handler of the application may block, and the executor's thread must not.
         with self._lock:
+            if len(self._waiting) == MOST_WAITING:
+                self._dropped += 1
+                return
             self._waiting.append(message)
             if self._reader_runs:
                 return
             self._reader_runs = True
-        self._spawn(self._read)
+        try:
+            self._spawn(self._read)
+        except BaseException:
+            self._reader_runs = False       # the next message asks again
+            raise
 
     def _read(self) -> None:
         """Handle all messages that wait. (a pool thread)"""
         while True:
             with self._lock:
+                dropped, self._dropped = self._dropped, 0
                 if not self._waiting:
                     self._reader_runs = False
                     return
@@ -63,6 +75,9 @@ class Messages:
             pool = self._pool()
             if pool is None:
                 return
+            if dropped:
+                log.warning("%s: %d log records and reports of calls are dropped, as more than %d "
+                            "wait to be handled", pool.name, dropped, MOST_WAITING)
             try:
                 _handle(pool, message)
             except BaseException:   # a foreign event, or an error of a handler
