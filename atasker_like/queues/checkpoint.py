@@ -359,9 +359,10 @@ def name_of(function: Any) -> str:
     function = attribute_of(function, "__wrapped__", object) or function
     name = attribute_of(function, "__qualname__", str)
     if not name or "<lambda>" in name:
-        raise InvalidTypeError("a checkpoint knows functions by their names, and "
-                               f"{shown(function)} has none of its own; give the work a name with "
-                               "namespace=, or use a function that is defined with 'def'")
+        # The remedy stands first: the repr of a function may be long.
+        raise InvalidTypeError("a checkpoint needs namespace= for a function without a name of its "
+                               f"own, and {shown(function)} is one; pass namespace='...', or use "
+                               "a function that is defined with 'def'")
     return f"{attribute_of(function, '__module__', str)}.{name}"
 
 
