@@ -23,7 +23,7 @@ from .callbacks import call_callbacks
 from .registry import Registry
 from .reports import observers
 from .result import Failure
-from .task import CANCELED, COMPLETED, DELAYED, FINAL, QUEUED, STARTED, Progress, Task
+from .task import CANCELED, COMPLETED, DELAYED, FINAL, QUEUED, STARTED, Progress, Task, index_of
 from .timeouts import Timeouts
 
 TYPE_CHECKING = False
@@ -330,7 +330,7 @@ def failure_of(task: Task[Any], error: BaseException) -> Failure:
         else:
             error = TaskRetryError(f"task {task._label()} asked for another attempt, "
                                    "without an error")
-    index: int | None = getattr(task, "_index", None)
+    index = index_of(task)
     if index is None or not task._spec.keeps_items:
         return Failure(error, task.name, task.id, index)
     return Failure(error, task.name, task.id, index, (task._args, task._kwargs))

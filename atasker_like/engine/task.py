@@ -66,7 +66,7 @@ else:
     (None, 1, 'copying')
     """
 
-__all__ = ["Progress", "Task", "number_tasks"]
+__all__ = ["Positions", "Progress", "Task", "index_of", "number_tasks"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -114,7 +114,7 @@ class Task(Handle[T_co], Attempt):
     """
 
     # __init__ is short, since each call makes a task: the status tells if _started, _completed,
-    # _outcome and _number are set. Only a task of a map has an _index, its position in it.
+    # _outcome and _number are set. Only a task of a map has an _index, see index_of().
     __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_waiters",
                  "_extra", "_queued", "_started", "_completed", "_number", "_index", "__weakref__")
 
@@ -134,7 +134,7 @@ class Task(Handle[T_co], Attempt):
             self._started = 0.0
             self._completed = 0.0
             self._number = 0
-            self._index = 0
+            self._index: int | Positions = 0
 
     # -- the state machine -------------------------------------------------------------------------
 
@@ -525,7 +525,7 @@ class Task(Handle[T_co], Attempt):
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
             message="" if failure is None else failure.message,
-            index=getattr(self, "_index", None), item=None if failure is None else failure.item)
+            index=index_of(self), item=None if failure is None else failure.item)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         """Wait in a coroutine of any running loop; return the value or raise the error.
@@ -686,6 +686,21 @@ def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
         f"cannot wait for task {task.name} ({task.short_id}) here: this code, a signal handler or "
         "a finalizer, came in between two steps of the supervisor, which go on when it returns; "
         "use add_done_callback")
+
+
+class Positions:
+    """The positions of tasks that one step accepts: they follow each other, as the numbers do."""
+
+    __slots__ = ("shift",)
+
+    def __init__(self) -> None:
+        self.shift = 0      # from a position to a number, once the tasks have numbers
+
+
+def index_of(task: Task[Any]) -> int | None:
+    """Return the position of a task in its map, or None if it belongs to none."""
+    index: int | Positions | None = getattr(task, "_index", None)
+    return task._number - index.shift if isinstance(index, Positions) else index
 
 
 def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:

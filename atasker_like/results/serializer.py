@@ -368,9 +368,10 @@ def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str],
             spec = task._spec
             start = f'{{"state":"SUCCESS","name":{_name_text(spec.name)},"attempts":1,"times":['
         queued = task._queued
-        times = (f'{int(epoch + 1e6 * queued)},{int(1e6 * (task._started - queued))},'
-                 f'{int(1e6 * (task._completed - queued))}')
-        texts[task_id] = f'{start}{times}],"result":{value}}}'
+        # One string, as a part that is made first costs a tenth more: this runs for each result.
+        texts[task_id] = (f'{start}{int(epoch + 1e6 * queued)},'
+                          f'{int(1e6 * (task._started - queued))},'
+                          f'{int(1e6 * (task._completed - queued))}],"result":{value}}}')
 
 
 def _micros_between(queued: float, later: float | None) -> str:
