@@ -105,6 +105,8 @@ LAYERS = [
         "pools.process.dispatcher",
         "pools.process.process_set",
         "pools.process.pool",
+        "pools.pool_thread",
+        "pools.thread_starter",
         "pools.threads",
     ],
     [

@@ -691,16 +691,16 @@ def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
 class Positions:
     """The positions of tasks that one step accepts: they follow each other, as the numbers do."""
 
-    __slots__ = ("shift",)
+    __slots__ = ("offset",)
 
     def __init__(self) -> None:
-        self.shift = 0      # from a position to a number, once the tasks have numbers
+        self.offset = 0      # from a position to a number, once the tasks have numbers
 
 
 def index_of(task: Task[Any]) -> int | None:
     """Return the position of a task in its map, or None if it belongs to none."""
     index: int | Positions | None = getattr(task, "_index", None)
-    return task._number - index.shift if isinstance(index, Positions) else index
+    return task._number - index.offset if isinstance(index, Positions) else index
 
 
 def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:

@@ -19,15 +19,11 @@ application that the running tasks wait for: a deadlock.
 """
 from __future__ import annotations
 
-import threading
-from collections import deque
 from contextvars import copy_context
-from operator import methodcaller
 from sys import maxsize
 from time import perf_counter
 
 from .._log import log
-from .._threads import PackageThread
 from ..constants import TaskType
 from ..engine.blocking import remaining
 from ..engine.current import current
@@ -38,8 +34,10 @@ from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Positions, Task, number_tasks
-from ..errors import PoolBrokenError, RetryRequest, TaskCancelledError, TaskTimeoutError
+from ..errors import RetryRequest, TaskCancelledError, TaskTimeoutError
 from .base import Pool
+from .pool_thread import PoolThread, wake
+from .thread_starter import ThreadStarter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,46 +47,13 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
     from .base import Waiters
 
-__all__ = ["PoolThread", "ThreadPool"]
+__all__ = ["ThreadPool"]
 
 #: Idle threads kept by a pool whose size is unlimited.
 UNLIMITED_KEEPS = 64
 
 #: The default number of threads that may be abandoned.
 MAX_ABANDONED = 1000
-
-#: Seconds until a pool that could not start a thread tries again.
-START_RETRY = 0.1
-
-
-class PoolThread:
-    """A thread of the pool. The pool's lock guards its fields; ``task`` may be read without it."""
-
-    __slots__ = ("pool", "task", "job", "wake", "lend_depth", "abandoned", "exit_when_idle",
-                 "detached", "awake", "thread")
-
-    def __init__(self, pool: ThreadPool, task: Task[Any] | None = None,
-                 job: Callable[[], None] | None = None) -> None:
-        self.pool: ThreadPool = pool
-        self.task: Task[Any] | None = task  # the task that it runs and holds a slot for
-        self.job: Callable[[], None] | None = job  # or the call that it runs without a slot
-        # Held while the thread has nothing to do. Any: a replaced lock class may return a value.
-        self.wake: Any = threading.Lock()
-        self.wake.acquire()
-        self.lend_depth: int = 0            # nested waits: above 0, the slot is lent
-        self.abandoned: bool = False        # the pool gave its task up; the slot is released
-        self.exit_when_idle: bool = False   # it ends as soon as it has nothing to do
-        self.detached: bool = False         # it has left the pool: it is woken only to end
-        self.awake: bool = False            # set once it is woken, cleared when it goes idle
-        self.thread: threading.Thread | None = None
-
-    def lend(self) -> None:
-        """Lend the slot of this thread, as its function is about to wait."""
-        self.pool._lend(self)
-
-    def reclaim(self) -> None:
-        """Take the slot back after the wait."""
-        self.pool._reclaim(self)
 
 
 class ThreadPool(Pool):
@@ -103,8 +68,7 @@ class ThreadPool(Pool):
         self._idle: list[PoolThread] = []           # last idle, first used: its stack is warm
         self._threads: set[PoolThread] = set()
         self._abandoned: set[PoolThread] = set()
-        self._number = 0
-        self._retry_at = 0.0                         # the earliest time of the next start retry
+        self.starter = ThreadStarter(self)
         self.min_size: int = 0
         self.max_abandoned: int | None = MAX_ABANDONED
         self._max_idle = self._max_idle_for(None)              # the most idle threads that are kept
@@ -154,7 +118,7 @@ class ThreadPool(Pool):
                 if accepted or self.backpressure.reject(task):
                     break
             if pool_thread is None or (pool_thread.thread is None
-                                       and not self._start_thread(pool_thread)):
+                                       and not self.starter.start(pool_thread)):
                 return task
             # One expression in one line, so that no interrupt can come between the release, which
             # lets the task run, and the return.
@@ -218,7 +182,7 @@ class ThreadPool(Pool):
                         number = registry.last
                         live = registry.live
                         if positions is not None and first is not None:
-                            positions.shift = number + 1 - first
+                            positions.offset = number + 1 - first
                         for task in tasks:
                             number += 1
                             task._number = number
@@ -232,8 +196,8 @@ class ThreadPool(Pool):
                 if first is not None:
                     number_tasks(tasks, first)
                 return tasks if self._submit_each(tasks) is None else tasks  # type: ignore
-            wake: Any = self._start_and_wake
-            return tasks if wake(pool_threads) is None else tasks   # one expression, as in submit()
+            start: Any = self.starter.start_and_wake
+            return tasks if start(pool_threads) is None else tasks  # one expression, as in submit()
         except BaseException:
             self.rollback.undo(*tasks)
             raise
@@ -252,7 +216,7 @@ class ThreadPool(Pool):
         pool_threads = self._dispatch()
         deferred: Deferred = [pool_thread.wake.release for pool_thread in pool_threads]
         if any(pool_thread.thread is None for pool_thread in pool_threads):
-            deferred.insert(0, lambda: self._make_threads(pool_threads))
+            deferred.insert(0, lambda: self.starter.start_all(pool_threads))
         return deferred       # waking a pool_thread whose thread did not start is harmless
 
     def _dispatch(self) -> list[PoolThread]:
@@ -303,117 +267,6 @@ class ThreadPool(Pool):
                               [lane for lent, lane in running
                                if lane is not None and not (lent and lane.lends_slot)])
         return self._dispatch_deferred()
-
-    def _start_and_wake(self, pool_threads: Iterable[PoolThread]) -> None:
-        """Wake or start threads that have a task or a job. (no lock)"""
-        self._make_threads(pool_threads)
-        # One line without Python bytecode between two releases: an interrupt comes before the first
-        # or after the last.
-        deque(map(_release, [pool_thread.wake for pool_thread in pool_threads]), 0)
-
-    def _make_threads(self, pool_threads: Iterable[PoolThread]) -> None:
-        """Start the missing threads. If a thread cannot start, its task waits in the run queue."""
-        failed: list[PoolThread] = []
-        error: BaseException | None = None
-        for pool_thread in pool_threads:
-            if pool_thread.thread is None:
-                if error is None:           # after one refusal, do not ask the system again
-                    error = self._make_thread(pool_thread)
-                if error is not None:
-                    failed.append(pool_thread)
-        for pool_thread in reversed(failed):     # so that the tasks wait in their old order
-            self._start_failed(pool_thread, error)
-
-    def _start_thread(self, pool_thread: PoolThread) -> bool:
-        """Start a thread, which sleeps at first. If this fails, let its task wait; return False."""
-        error = self._make_thread(pool_thread)
-        if error is None:
-            return True
-        self._start_failed(pool_thread, error)
-        return False
-
-    def _make_thread(self, pool_thread: PoolThread) -> BaseException | None:
-        """Start the thread, which sleeps at first. Return the system's error, if any."""
-        self._number += 1           # for the name only, so two equal numbers are harmless
-        thread = PackageThread(self._thread_main, (pool_thread,), f"{self.name}_{self._number}")
-        pool_thread.thread = thread
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError) as error:
-            return error
-        return None
-
-    def _start_failed(self, pool_thread: PoolThread, error: BaseException | None) -> None:
-        """Take the task of a thread that could not start back into the run queue. (no lock)"""
-        pool_threads: list[PoolThread] = []
-        with self.lock:
-            self._threads.discard(pool_thread)
-            pool_thread.thread = None
-            task, pool_thread.task = pool_thread.task, None
-            if task is not None:
-                if pool_thread.abandoned:
-                    self._abandoned.discard(pool_thread)
-                    self.backpressure.set_fast_limit()
-                else:
-                    self.run_queue.release(task)
-                    if self.lifecycle.revoke(task):
-                        self.run_queue.requeue((task,))
-            if self._idle:
-                pool_threads = self._dispatch()      # a thread has become idle meanwhile
-            # A running thread that does not wait will take a task from the run queue.
-            alone = not any(not other.lend_depth and not other.abandoned and other not in self._idle
-                            for other in self._threads)
-        if self.timer.clock() >= self._retry_at:         # one warning a retry for all tasks
-            log.warning("%s could not start a thread (%s); waiting tasks go on when one of its "
-                        "threads is free, and it is tried again every %s s",
-                        self.name, error, START_RETRY)
-        if task is None:
-            job = pool_thread.job
-            if job is not None:
-                job()               # no other thread will run it
-        elif pool_threads:
-            self._start_and_wake(pool_threads)
-        else:
-            try:
-                self.timer.start()
-                self._schedule_retry()
-            except (RuntimeError, MemoryError):
-                if alone:           # no thread will ever take it
-                    self._fail_task(task, error)
-
-    def _fail_task(self, task: Task[Any], error: BaseException | None) -> None:
-        """Fail a task for which no thread can start, not even that of the timer."""
-        waiters = None
-        broken = failure_of(task, PoolBrokenError(
-            f"{self.name} could not start a thread for task {task.name} ({task.short_id}): "
-            f"{error}; the system's limit on threads or memory is reached"))
-        held = task._references()
-        with self.lock:
-            if task._status == QUEUED:
-                waiters = self.lifecycle.finish(task, COMPLETED, perf_counter(), broken)
-                self.run_queue.discard(task)
-        del held
-        self.lifecycle.notify(task, waiters)
-
-    def _schedule_retry(self) -> None:
-        """Have the timer try again, once for all waiting tasks."""
-        # Before _retry_at, the retry that was scheduled last is still to come.
-        if self.timer.clock() >= self._retry_at:
-            self._retry_at = self.timer.call_later(START_RETRY, self._retry_start).deadline
-
-    def _retry_start(self) -> None:
-        """Start threads for the waiting tasks, one by one, until the system refuses one."""
-        while True:
-            with self.lock:
-                task = self.run_queue.pop()
-                if task is None:
-                    self.backpressure.wake_submitters()
-                    return
-                self.lifecycle.start(task, perf_counter())
-                pool_thread = self._assign(task)
-            if pool_thread.thread is None and not self._start_thread(pool_thread):
-                return
-            _wake(pool_thread)
 
     # -- a pool thread -----------------------------------------------------------------------------
 
@@ -630,7 +483,7 @@ class ThreadPool(Pool):
                     and not pool_thread.abandoned):
                 self.run_queue.lend(pool_thread.task)
                 pool_threads = self._dispatch()
-        self._start_and_wake(pool_threads)
+        self.starter.start_and_wake(pool_threads)
 
     def _reclaim(self, pool_thread: PoolThread) -> None:
         with self.lock:
@@ -739,8 +592,8 @@ class ThreadPool(Pool):
             else:
                 pool_thread = PoolThread(self, job=job)
                 self._threads.add(pool_thread)
-        self._make_threads((pool_thread,))
-        _wake(pool_thread)
+        self.starter.start_all((pool_thread,))
+        wake(pool_thread)
 
     # -- size and end ------------------------------------------------------------------------------
 
@@ -777,10 +630,10 @@ class ThreadPool(Pool):
             missing = self.min_size - len(self._threads)
             pool_threads = [PoolThread(self, job=_nothing) for _ in range(missing)]
             self._threads.update(pool_threads)
-        self._start_and_wake(pool_threads)
+        self.starter.start_and_wake(pool_threads)
 
     def close(self, deadline: float | None) -> None:
-        self._retry_at = 0.0
+        self.starter.forget_retry()
         with self.lock:
             pool_threads = list(self._threads)
             for pool_thread in pool_threads:
@@ -795,7 +648,7 @@ class ThreadPool(Pool):
         for pool_thread in pool_threads:
             # An interrupted close() may have woken some of them already.
             if (pool_thread.detached or pool_thread in forgotten) and pool_thread.wake.locked():
-                _wake(pool_thread)
+                wake(pool_thread)
         me = current.pool_thread
         for pool_thread in pool_threads:
             thread = pool_thread.thread
@@ -810,7 +663,7 @@ class ThreadPool(Pool):
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
-        self._retry_at = 0.0
+        self.starter.forget_retry()
         self.backpressure.set_fast_limit()
 
     def thread_count(self) -> int:
@@ -819,14 +672,6 @@ class ThreadPool(Pool):
 
 
 _new_task = Task.__new__
-_release = methodcaller("release")
-
-
-def _wake(pool_thread: PoolThread) -> None:
-    try:
-        pool_thread.wake.release()
-    except RuntimeError:        # another thread woke it in the meantime
-        pass
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorStoppedError, background_task
-from atasker_like.pools import threads
+from atasker_like.pools import thread_starter
 from atasker_like.pools.process import starter as processes
 from tests.support import PATIENCE
 from tests.support.gates import Hold
@@ -204,7 +204,7 @@ def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wai
 
     def round():
         """Put the clock forward, and wait until the timer has done all that was due."""
-        now[0] += threads.START_RETRY
+        now[0] += thread_starter.START_RETRY
         done = threading.Event()
         timer.call_at(now[0], done.set)
         assert done.wait(PATIENCE)

@@ -1,0 +1,55 @@
+"""One thread of the thread pool."""
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol
+
+    from ..engine.task import Task
+
+    class LendingPool(Protocol):
+        """The pool, as its threads use it."""
+
+        def _lend(self, pool_thread: PoolThread) -> None: ...
+        def _reclaim(self, pool_thread: PoolThread) -> None: ...
+
+__all__ = ["PoolThread", "wake"]
+
+
+class PoolThread:
+    """A thread of the pool. The pool's lock guards its fields; ``task`` may be read without it."""
+
+    __slots__ = ("pool", "task", "job", "wake", "lend_depth", "abandoned", "exit_when_idle",
+                 "detached", "awake", "thread")
+
+    def __init__(self, pool: LendingPool, task: Task[Any] | None = None,
+                 job: Callable[[], None] | None = None) -> None:
+        self.pool: LendingPool = pool
+        self.task: Task[Any] | None = task  # the task that it runs and holds a slot for
+        self.job: Callable[[], None] | None = job  # or the call that it runs without a slot
+        # Held while the thread has nothing to do. Any: a replaced lock class may return a value.
+        self.wake: Any = threading.Lock()
+        self.wake.acquire()
+        self.lend_depth: int = 0            # nested waits: above 0, the slot is lent
+        self.abandoned: bool = False        # the pool gave its task up; the slot is released
+        self.exit_when_idle: bool = False   # it ends as soon as it has nothing to do
+        self.detached: bool = False         # it has left the pool: it is woken only to end
+        self.awake: bool = False            # set once it is woken, cleared when it goes idle
+        self.thread: threading.Thread | None = None
+
+    def lend(self) -> None:
+        """Lend the slot of this thread, as its function is about to wait."""
+        self.pool._lend(self)
+
+    def reclaim(self) -> None:
+        """Take the slot back after the wait."""
+        self.pool._reclaim(self)
+
+
+def wake(pool_thread: PoolThread) -> None:
+    try:
+        pool_thread.wake.release()
+    except RuntimeError:        # another thread woke it in the meantime
+        pass
