@@ -41,7 +41,7 @@ def _ended_by_its_timeout(scene, function, *args):
         _ended_by_its_caller(scene, function, *args)
         return
     if scene.strict and not scene.slow:
-        from atasker_like.pools.process import pool as processes
+        from atasker_like.pools.process import process_set as processes
 
         processes.TERM_GRACE = 0.1
         clock = Clock.of(scene.native)

@@ -1,30 +1,33 @@
-"""The process pool, parent's side: initializer timeouts, recycling, log records, stacks.
+"""The process pool, parent's side: initializer timeouts, recycling, ended processes.
 
 * A process that is not ready in time, for example because its initializer hangs, is killed. That
   counts as a failed start.
 * A process that is too old, uses too much memory or had a MemoryError is recycled: it gets no more
   tasks, and a new process replaces it.
-* The log records of a process go to the loggers of the parent.
-* A process writes the stacks of its threads on request.
 """
 from __future__ import annotations
 
 import os
-from collections import deque
-from time import monotonic
+from contextlib import suppress
+from time import monotonic, perf_counter
 
-from ..._log import log
-from ...errors import TaskTimeoutError
-from . import log_relay as relay
-from .child import STACKS_SIGNAL
+from ...engine.deferred import run_deferred
+from ...engine.lifecycle import failure_of
+from ...engine.task import COMPLETED
+from ...errors import PoolBrokenError, TaskTimeoutError
 from .dispatcher import Dispatcher
+from .log_forwarder import LogForwarder
 from .pool_process import PoolProcess, kill
+from .stacks import stacks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ...engine.blocking import Latch
     from ...engine.deferred import Deferred
+    from ...engine.task import Task
+    from .starter import ProcessStarter
 
 __all__ = ["ProcessSet"]
 
@@ -32,16 +35,18 @@ __all__ = ["ProcessSet"]
 INITIALIZER_TIMEOUT = 120.0
 #: The minimal number of seconds between two measurements of the memory of one process.
 WEIGH_EVERY = 0.05
-#: The maximal number of log records that wait for the application's handlers.
-LOGS_MOST = 10000
-#: Seconds within which a process must write its stacks; seconds without data that end its answer.
-STACKS_PATIENCE, STACKS_SILENCE = 1.0, 0.1
+#: Seconds between SIGTERM and SIGKILL.
+TERM_GRACE = 1.0
 
 
 class ProcessSet(Dispatcher):
-    """The part of the process pool that checks, recycles and inspects its processes."""
+    """The part of the process pool that checks, recycles and ends its processes."""
 
     _spawn: Callable[[Callable[[], None]], None]
+    starter: ProcessStarter
+    initializer: Callable[..., Any] | None
+    on_readable: Callable[..., None]    # reads the results of a process, or handles its end
+    _closing: bool
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -49,9 +54,8 @@ class ProcessSet(Dispatcher):
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
         self.killed: int = 0                # the number of processes that were killed
-        self._logs: deque[tuple[dict[str, Any], str | None, str | None]] = deque()
-        self._relaying = False              # a pool thread passes them to the handlers
-        self._lost_logs = 0
+        self.log_forwarder = LogForwarder(self)
+        self._exit_waiters: list[Latch] = []        # opened when the last process has ended
 
     # -- initializer timeout -----------------------------------------------------------------------
 
@@ -99,69 +103,66 @@ class ProcessSet(Dispatcher):
             if process in self._idle:
                 self._close_when_idle(process)
 
-    # -- log records -------------------------------------------------------------------------------
-
-    def _enter_log(self, number: int, fields: dict[str, Any]) -> None:
-        """Queue a log record of a process for the application's handlers. (lock held)"""
-        task = self.registry.live.get(number)
-        if len(self._logs) >= LOGS_MOST:
-            self._lost_logs += 1
-        elif task is None:
-            self._logs.append((fields, None, None))
-        else:
-            self._logs.append((fields, task.id, task.name))
-
-    def _relay_deferred(self) -> Deferred:
-        if not self._logs or self._relaying:
-            return []
-        self._relaying = True
-        return [lambda: self._spawn(self._relay)]
-
-    def _relay(self) -> None:
-        """Pass the queued records to the application's handlers, in order."""
-        # A pool thread runs it.
-        while True:
-            with self.lock:
-                lost, self._lost_logs = self._lost_logs, 0
-                if not self._logs:
-                    self._relaying = False
-                    break
-                records = list(self._logs)
-                self._logs.clear()
-            for fields, task_id, task_name in records:
-                try:
-                    relay.handle(fields, task_id, task_name)
-                except Exception:
-                    log.exception("a handler raised at a log record of process %s",
-                                  fields.get("process"))
-            if lost:
-                log.warning("%s: %d log records of processes were dropped: the handlers are "
-                            "too slow", self.name, lost)
-
-    # -- stacks ------------------------------------------------------------------------------------
+    # -- stacks and ends ---------------------------------------------------------------------------
 
     def stacks(self) -> dict[int, tuple[str | None, str]]:
-        """Return the stacks of the threads of all processes. The call waits for their answers.
+        """Return the stacks of the threads of all processes; see :func:`stacks_of`."""
+        return stacks_of(self)
 
-        :return: by pid, the id of the running task or None, and the stacks as text.
-        """
+    def _end_attempt(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
+        """End an attempt whose process has ended, or has sent its result. (no lock)"""
         with self.lock:
-            asked = [(process, process.inflight[0].id if process.inflight else None)
-                     for process in self._processes if not process.closed]
-            files = {process.pid: os.dup(process.stacks_fd) for process, _ in asked}
-        answers: dict[int, tuple[str | None, str]] = {}
-        try:
-            for process, _ in asked:
-                _read_now(files[process.pid])       # discard a late answer to an earlier call
-            willing = [process.pid for process, _ in asked if process.ready and _ask(process.pid)]
-            deadline = monotonic() + STACKS_PATIENCE
-            for process, task_id in asked:
-                text = _answer(files[process.pid], deadline) if process.pid in willing else ""
-                answers[process.pid] = task_id, text or "  (no answer)\n"
-        finally:
-            for file in files.values():
-                os.close(file)
-        return answers
+            deferred = self._attempt_ended(task, outcome, pause)
+        run_deferred(deferred)
+
+    def _all_exited(self) -> list[Latch]:
+        """Return the latches to open if no process is left and none is starting. (lock held)"""
+        if self._processes or self.starter.is_busy:
+            return []
+        exited, self._exit_waiters = self._exit_waiters, []
+        return exited
+
+    def _served(self) -> bool:
+        """Return True if a process takes tasks, now or after its current task. (lock held)"""
+        return any(process.ready and process.termination is None
+                   and not process.closed and not process.retiring for process in self._processes)
+
+    def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
+        """Fail all waiting tasks, since no process can be started or gets ready.
+
+        Each task gets its own error object.
+        """
+        ended = []
+        with self.lock:
+            self.starter.stop_starting_ahead()
+            for task in self.run_queue.take_all():
+                error = PoolBrokenError(
+                    f"{self.name} could not start a process for task {task.name} "
+                    f"({task.short_id}): {why}")
+                error.__cause__ = cause
+                held = task._references()
+                ended.append((task, held, self.lifecycle.finish(task, COMPLETED, perf_counter(),
+                                                         failure_of(task, error))))
+        for task, held, waiters in ended:
+            self.lifecycle.notify(task, waiters, inline=False)
+
+    def _end_process(self, process: PoolProcess) -> Deferred:
+        """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
+        if process in self._idle:
+            self._idle.remove(process)
+        self.killed += 1
+        self._departing = True
+
+        def terminate() -> None:
+            try:
+                self.timer.start()
+                self.timer.call_later(TERM_GRACE, kill, process.process)
+                with suppress(OSError, ValueError):     # it ended meanwhile
+                    process.process.terminate()
+            except RuntimeError:            # no thread for the timer: kill it at once
+                kill(process.process)
+
+        return [terminate]
 
 
 def resident_memory(pid: int) -> int | None:
@@ -171,51 +172,3 @@ def resident_memory(pid: int) -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _ask(pid: int) -> bool:
-    """Send the signal that asks for the stacks. Return True if it was sent."""
-    # Without a handler, which a task may have removed, the signal would kill the process.
-    if STACKS_SIGNAL is None:
-        return False
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            for line in file:
-                if (line.startswith("SigCgt:")
-                        and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1):
-                    return False
-    except OSError:
-        pass
-    try:
-        os.kill(pid, STACKS_SIGNAL)
-    except OSError:
-        return False
-    return True
-
-
-def _read_now(file: int) -> bytes:
-    read = b""
-    try:
-        while True:
-            data = os.read(file, 1 << 16)
-            if not data:
-                return read
-            read += data
-    except BlockingIOError:
-        return read
-
-
-def _answer(file: int, deadline: float) -> str:
-    from select import POLLIN, poll
-
-    waiter = poll()
-    waiter.register(file, POLLIN)
-    text = b""
-    pause = deadline - monotonic()
-    while waiter.poll(max(0, int(pause * 1000))):
-        data = _read_now(file)
-        if not data:
-            break
-        text += data
-        pause = STACKS_SILENCE
-    return text.decode("utf-8", "replace")

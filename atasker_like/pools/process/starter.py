@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...engine.timer import Timer
     from .exit_status import ExitStatus
     from .io_thread import Watched
-    from .serializer import Serializer
+    from .task_packer import TaskPacker
     from .template import ForkTemplate
 
     class StartingPool(Watched, Protocol):
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         initializer: Callable[..., Any] | None
         initargs: tuple[Any, ...]
         maxtasksperchild: int | None
-        serializer: Serializer | None
+        packer: TaskPacker
         _closing: bool
         _generation: int
         _processes: list[PoolProcess]
@@ -255,7 +255,7 @@ class ProcessStarter:
         pool = self._pool
         generation = pool._generation
         if (pool.initializer is not None and not pool.forks_from_template
-                and pool.start_method != "fork" and pool.serializer is None):
+                and pool.start_method != "fork" and pool.packer.serializer is None):
             source = why_not_importable()
             if source is not None and names_main(child.pickle_target(pool.initializer)):
                 raise RuntimeError(
@@ -284,11 +284,11 @@ class ProcessStarter:
     def _setup(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
         """Return what each process calls first, and its arguments."""
         pool = self._pool
-        if pool.serializer is None:
+        if pool.packer.serializer is None:
             return pool.initializer, pool.initargs
         from .serializer import Setup
 
-        return Setup(pool.serializer, pool.initializer, pool.initargs), ()
+        return Setup(pool.packer.serializer, pool.initializer, pool.initargs), ()
 
     # -- how the starts go on ----------------------------------------------------------------------
 

@@ -1,0 +1,96 @@
+"""The stacks of the threads of pool processes, which write them on request."""
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from .child import STACKS_SIGNAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from .pool_process import PoolProcess
+
+    class AskingPool(Protocol):
+        """The pool, as far as its stacks need it."""
+
+        lock: Any
+        _processes: list[PoolProcess]
+
+__all__ = ["stacks_of"]
+
+#: Seconds within which a process must write its stacks; seconds without data that end its answer.
+PATIENCE, SILENCE = 1.0, 0.1
+
+
+def stacks_of(pool: AskingPool) -> dict[int, tuple[str | None, str]]:
+    """Return the stacks of the threads of all processes of a pool, and wait for their answers.
+
+    :return: by pid, the id of the running task or None, and the stacks as text.
+    """
+    with pool.lock:
+        asked = [(process, process.inflight[0].id if process.inflight else None)
+                 for process in pool._processes if not process.closed]
+        files = {process.pid: os.dup(process.stacks_fd) for process, _ in asked}
+    answers: dict[int, tuple[str | None, str]] = {}
+    try:
+        for process, _ in asked:
+            _read_now(files[process.pid])       # discard a late answer to an earlier call
+        willing = [process.pid for process, _ in asked if process.ready and _ask(process.pid)]
+        deadline = monotonic() + PATIENCE
+        for process, task_id in asked:
+            text = _answer(files[process.pid], deadline) if process.pid in willing else ""
+            answers[process.pid] = task_id, text or "  (no answer)\n"
+    finally:
+        for file in files.values():
+            os.close(file)
+    return answers
+
+
+def _ask(pid: int) -> bool:
+    """Send the signal that asks for the stacks. Return True if it was sent."""
+    # Without a handler, which a task may have removed, the signal would kill the process.
+    if STACKS_SIGNAL is None:
+        return False
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if (line.startswith("SigCgt:")
+                        and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1):
+                    return False
+    except OSError:
+        pass
+    try:
+        os.kill(pid, STACKS_SIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def _read_now(file: int) -> bytes:
+    read = b""
+    try:
+        while True:
+            data = os.read(file, 1 << 16)
+            if not data:
+                return read
+            read += data
+    except BlockingIOError:
+        return read
+
+
+def _answer(file: int, deadline: float) -> str:
+    from select import POLLIN, poll
+
+    waiter = poll()
+    waiter.register(file, POLLIN)
+    text = b""
+    pause = deadline - monotonic()
+    while waiter.poll(max(0, int(pause * 1000))):
+        data = _read_now(file)
+        if not data:
+            break
+        text += data
+        pause = SILENCE
+    return text.decode("utf-8", "replace")
