@@ -2,21 +2,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from threading import Lock
 
-from ._checks import a_kind, cut_frames, in_seconds
+from ._checks import cut_frames, in_seconds
 from ._generics import Generic, T_co
-from ._inspect import has_method, shown
+from ._inspect import has_method
+from ._wait_arguments import TaskViews, as_tasks, find_tasks, refusal
 from .engine.blocking import deadline_of
 from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
 from .engine.task import CANCELED, COMPLETED, FINAL, Task
 from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
-from .errors import ExecutionError, InvalidTypeError, SupervisorError, WaitTimeoutError
+from .errors import ExecutionError, SupervisorError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,95 +34,8 @@ if TYPE_CHECKING:
     #: A task, or a view of one.
     One = TypeVar("One", bound="Handle[Any]")
 
-__all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_show_progress",
-           "co_wait_completed", "show_progress", "shows_progress", "wait_completed",
-           "watch_tasks"]
-
-
-class TaskView(Generic[T_co]):
-    """The base of objects that stand for a task, such as the handle of a queue."""
-
-    __slots__ = ("task",)
-
-    if TYPE_CHECKING:
-        #: The task that this is a view of.
-        task: Task[T_co]
-
-
-class TaskViews(Generic[T_co]):
-    """The base of objects that stand for several tasks, such as a group of a queue."""
-
-    if TYPE_CHECKING:
-        handles: tuple[T_co, ...]
-
-
-def _as_task(thing: Any, function: str, where: str) -> Task[Any]:
-    kind = type(thing)
-    if issubclass(kind, Task):
-        return thing        # type: ignore[no-any-return]
-    if issubclass(kind, TaskView):
-        return thing.task   # type: ignore[no-any-return]
-    advice = "; pass values() of the mapping" if where.startswith("key ") else _advice(thing)
-    raise InvalidTypeError(f"{_takes(function)}, but {where} is {a_kind(thing)}{advice}")
-
-
-def _as_tasks(tasks: Any, function: str, keys: bool = False) -> list[Task[Any]]:
-    """Return the tasks that an iterable yields.
-
-    :param keys: True if they are the keys of a mapping.
-    """
-    if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
-        raise _refusal(tasks, function)
-    where = "key" if keys else "item"
-    return [thing if type(thing) is Task else _as_task(thing, function, f"{where} {position}")
-            for position, thing in enumerate(tasks)]
-
-
-def _takes(function: str) -> str:
-    if function.endswith("as_completed"):
-        return f"{function} takes an iterable of tasks"
-    return f"{function} takes a task, an iterable of tasks or a mapping with tasks as its values"
-
-
-def _refusal(thing: Any, function: str) -> InvalidTypeError:
-    if _is_single(thing):
-        return InvalidTypeError(f"{_takes(function)}, not a single one; put it into a list")
-    return InvalidTypeError(f"{_takes(function)}, not {a_kind(thing)}{_advice(thing)}")
-
-
-def _advice(thing: Any) -> str:
-    """Return what to do about an object that is not a task."""
-    if isinstance(thing, (str, bytes)):
-        return "; task_supervisor.get_task() returns the live task of an id"
-    if callable(thing):
-        return "; call the function first, then wait for what it returns"
-    if isinstance(thing, Coroutine):
-        thing.close()           # else Python warns that it was never awaited
-        return "; await it, or decorate its function with @background_task"
-    if has_method(thing, "add_done_callback"):
-        return "; make a task with @background_task, or use the wait() of its own module"
-    if has_method(thing, "__iter__"):
-        return "; flatten it, or wait for each of its tasks"
-    return ""
-
-
-def _find_tasks(tasks: Any, function: str) -> tuple[list[Task[Any]], Callable[[list[Any]], Any]]:
-    """Return the tasks, and a function that puts their values into the form of the argument."""
-    if _is_single(tasks):
-        return [_as_task(tasks, function, "it")], itemgetter(0)
-    if isinstance(tasks, Mapping) and not _is_single(next(iter(tasks), None)):
-        keys = list(tasks)
-        pending = [_as_task(tasks[key], function, f"the value of {shown(key)}") for key in keys]
-        return pending, lambda values: dict(zip(keys, values))
-    return _as_tasks(tasks, function), _unchanged
-
-
-def _unchanged(values: list[Any]) -> list[Any]:
-    return values
-
-
-def _is_single(tasks: Any) -> bool:
-    return issubclass(type(tasks), (Task, TaskView))
+__all__ = ["as_completed", "co_as_completed", "co_show_progress", "co_wait_completed",
+           "show_progress", "shows_progress", "wait_completed", "watch_tasks"]
 
 
 def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
@@ -206,7 +119,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     try:
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
-        pending, arrange = _find_tasks(tasks, "wait_completed")
+        pending, arrange = find_tasks(tasks, "wait_completed")
         if shown:
             show_progress(progress, pending, deadline)
         # From the last to the first: tasks end about in the order in which they came. When the last
@@ -499,14 +412,14 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Compl
 def _ungrouped(tasks: Any, function: str) -> tuple[list[Any], list[Task[Any]]]:
     """Return tasks and handles, with the handles of a group in its place; and their tasks."""
     if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
-        raise _refusal(tasks, function)
+        raise refusal(tasks, function)
     things: list[Any] = []
     for thing in tasks:
         if issubclass(type(thing), TaskViews):
             things += thing.handles
         else:
             things.append(thing)
-    return things, _as_tasks(things, function, isinstance(tasks, Mapping))
+    return things, as_tasks(things, function, isinstance(tasks, Mapping))
 
 
 class _Completed(Generic[T_co]):
@@ -621,7 +534,7 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
     try:
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
-        pending, arrange = _find_tasks(tasks, "co_wait_completed")
+        pending, arrange = find_tasks(tasks, "co_wait_completed")
         if shown:
             await co_show_progress(progress, pending, deadline)
         for task in reversed(pending):

@@ -23,7 +23,8 @@ from .callbacks import call_callbacks
 from .registry import Registry
 from .reports import observers
 from .result import Failure
-from .task import CANCELED, COMPLETED, DELAYED, FINAL, QUEUED, STARTED, Progress, Task, index_of
+from .task import CANCELED, COMPLETED, DELAYED, FINAL, QUEUED, STARTED, Progress, Task
+from .task_fields import index_of
 from .timeouts import Timeouts
 
 TYPE_CHECKING = False

@@ -33,6 +33,7 @@ from .current import current, current_task
 from .loop_mailbox import FutureWaiter
 from .result import Failure, TaskResult
 from .spec import TaskSpec
+from .task_fields import ExtraFields, Positions, index_of
 from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, warn_of_idle_loop
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ else:
     (None, 1, 'copying')
     """
 
-__all__ = ["Positions", "Progress", "Task", "index_of", "number_tasks"]
+__all__ = ["Progress", "Task", "number_tasks"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -74,32 +75,6 @@ STARTED = int(TaskStatus.STARTED)
 COMPLETED = int(TaskStatus.COMPLETED)
 CANCELED = int(TaskStatus.CANCELED)
 FINAL = (COMPLETED, CANCELED)
-
-
-class _Extra:
-    """Attributes that few tasks need, made on demand."""
-
-    # Two attributes are set late. returned: the value or Failure that the task will end with, in a
-    # tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
-    __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks",
-                 "on_start", "cancel_requested", "placement", "running", "starts_reported",
-                 "returned", "marked")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.progress: Progress | None = None
-        self.task_id: str | None = None
-        self.timer: Any = None
-        self.scheduled_at: float | None = None
-        self.callbacks: list[Callable[[Task[Any]], Any]] | None = None
-        self.on_start: list[Callable[[], None]] | None = None
-        self.cancel_requested = False
-        self.placement: Any = None
-        self.starts_reported = 0    # attempts whose start was reported to the hooks
-        self.running = 0            # of a coroutine: the attempt that occupies a slot
-        if TYPE_CHECKING:
-            self.returned: tuple[Any] | None = None
-            self.marked = False
 
 
 class Task(Handle[T_co], Attempt):
@@ -127,7 +102,7 @@ class Task(Handle[T_co], Attempt):
         self._context: Any = context
         self._status = QUEUED
         self._waiters: list[Callable[[], None]] | None = None
-        self._extra: _Extra | None = None
+        self._extra: ExtraFields | None = None
         self._queued = perf_counter()
         if TYPE_CHECKING:
             self._outcome: Any = None
@@ -178,11 +153,11 @@ class Task(Handle[T_co], Attempt):
                 extra.attempts -= 1
         return True
 
-    def _extra_fields(self) -> _Extra:
+    def _extra_fields(self) -> ExtraFields:
         """Return the _Extra, made on demand. (lock held, or the task is not shared yet)"""
         extra = self._extra
         if extra is None:
-            extra = self._extra = _Extra()
+            extra = self._extra = ExtraFields()
             if self._status == STARTED:
                 extra.attempts = 1
         return extra
@@ -686,21 +661,6 @@ def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
         f"cannot wait for task {task.name} ({task.short_id}) here: this code, a signal handler or "
         "a finalizer, came in between two steps of the supervisor, which go on when it returns; "
         "use add_done_callback")
-
-
-class Positions:
-    """The positions of tasks that one step accepts: they follow each other, as the numbers do."""
-
-    __slots__ = ("offset",)
-
-    def __init__(self) -> None:
-        self.offset = 0      # from a position to a number, once the tasks have numbers
-
-
-def index_of(task: Task[Any]) -> int | None:
-    """Return the position of a task in its map, or None if it belongs to none."""
-    index: int | Positions | None = getattr(task, "_index", None)
-    return task._number - index.offset if isinstance(index, Positions) else index
 
 
 def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:

@@ -33,7 +33,8 @@ from ..engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_canc
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
-from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Positions, Task, number_tasks
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
+from ..engine.task_fields import Positions
 from ..errors import RetryRequest, TaskCancelledError, TaskTimeoutError
 from .base import Pool
 from .pool_thread import PoolThread, wake

@@ -5,9 +5,10 @@ from time import perf_counter
 
 from .._checks import ends_traceback
 from .._generics import T_co
+from .._wait_arguments import TaskViews
 from ..engine.blocking import deadline_of
 from ..pools.cancelling import cancel_many
-from ..waiting import TaskViews, as_completed
+from ..waiting import as_completed
 from .handles import SyncTaskHandle, TaskHandle
 from .summary import RunSummary
 

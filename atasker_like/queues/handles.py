@@ -10,11 +10,11 @@ from itertools import repeat
 from .._checks import cut_frames, ends_traceback
 from .._generics import T_co
 from .._habits import Handle, check_callback
+from .._wait_arguments import TaskView
 from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
 from ..errors import TaskCancelledError, TaskPendingError
-from ..waiting import TaskView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

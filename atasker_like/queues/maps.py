@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from .._generics import A, B, R, T, Ts
     from .._habits import Handle
     from .._progress import ShowProgress
+    from .._wait_arguments import TaskViews
     from .._watching import Watch
     from ..supervisor.supervisor import TaskSupervisor
     from ..tasks import BoundTask, TakesMany, TakesOne
-    from ..waiting import One, TaskViews
+    from ..waiting import One
     from .handles import TaskHandle
     from .signatures import Keywords, Mixed, ScriptOptions, TakesOneOrTwo, Tuples
     from .summary import RunSummary

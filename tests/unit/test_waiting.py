@@ -7,7 +7,7 @@ import pytest
 from atasker_like import (ExecutionError, InvalidTypeError, TaskCancelledError, WaitTimeoutError,
                           as_completed, background_task, co_as_completed, co_mp_apply,
                           co_wait_completed, wait_completed)
-from atasker_like.waiting import TaskView
+from atasker_like._wait_arguments import TaskView
 
 from ..contract.functions import add, fail, pid, with_keywords, with_task_id
 

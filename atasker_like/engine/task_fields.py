@@ -1,0 +1,51 @@
+"""The fields that few tasks have."""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+__all__ = ["ExtraFields", "Positions", "index_of"]
+
+
+class ExtraFields:
+    """Attributes that few tasks need, made on demand. The lock of the pool guards them."""
+
+    # Two attributes are set late. returned: the value or Failure that the task will end with, in a
+    # tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
+    __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks",
+                 "on_start", "cancel_requested", "placement", "running", "starts_reported",
+                 "returned", "marked")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.progress: Any = None
+        self.task_id: str | None = None
+        self.timer: Any = None
+        self.scheduled_at: float | None = None
+        self.callbacks: list[Callable[[Any], Any]] | None = None
+        self.on_start: list[Callable[[], None]] | None = None
+        self.cancel_requested = False
+        self.placement: Any = None
+        self.starts_reported = 0    # attempts whose start was reported to the hooks
+        self.running = 0            # of a coroutine: the attempt that occupies a slot
+        if TYPE_CHECKING:
+            self.returned: tuple[Any] | None = None
+            self.marked = False
+
+
+class Positions:
+    """The positions of tasks that one step accepts: they follow each other, as the numbers do."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self) -> None:
+        self.offset = 0      # from a position to a number, once the tasks have numbers
+
+
+def index_of(task: Any) -> int | None:
+    """Return the position of a task in its map, or None if it belongs to none."""
+    index: int | Positions | None = getattr(task, "_index", None)
+    if isinstance(index, Positions):
+        return task._number - index.offset  # type: ignore[no-any-return]
+    return index
