@@ -238,8 +238,6 @@ LONG = {
 LONG_FUNCTIONS = {
     # The loop of a pool thread.
     "pools.threads._thread_main",
-    # Still to be divided.
-    "pools.process.spawn._launch",
 }
 LARGE_CLASSES: "set[str]" = set()
 

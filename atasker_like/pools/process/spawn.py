@@ -83,7 +83,7 @@ _fallbacks: set[str] = set()
 def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
             initargs: tuple[Any, ...], quota: int | None,
             template: Template | None) -> PoolProcess:
-    import multiprocessing.process
+    import multiprocessing
 
     if method == "spawn" or method == "forkserver" and fork_server() is None:
         check_interpreter()
@@ -93,46 +93,10 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     main_module()           # it restores __file__, which new processes need during the exit
     with _start_lock:       # a process forked now must not inherit the child's ends of another one
         try:
-            for kind in ("task", "ticket", "result", "alive", "stacks", "buffers"):
-                reader, writer = context.Pipe(duplex=kind == "buffers")
-                remember_pipe(reader)
-                remember_pipe(writer)
-                if kind in ("result", "stacks"):
-                    ours.append(reader)
-                    theirs.append(writer)
-                elif kind == "ticket":
-                    ours += (reader, writer)    # the parent reads tickets back
-                    theirs.append(reader)
-                else:
-                    ours.append(writer)
-                    theirs.append(reader)
-            for position, end in enumerate(ours):
-                if position != ALIVE:   # closed together with the files of the application
-                    ours[position] = _move(end, keep=end in theirs)
-            task, ticket, result = theirs[:3]
-            os.set_blocking(ticket.fileno(), False)
-            os.set_blocking(ours[0].fileno(), False)
-            os.set_blocking(ours[3].fileno(), False)
-            os.set_blocking(ours[5].fileno(), False)
-            _enlarge(task.fileno())
-            _enlarge(result.fileno())
-            if template is not None:
-                process: Any = template.start(name, theirs, prefix, relay.levels())
-            else:
-                before_start()
-                named = ProcessName(name) if method == "forkserver" else None
-                process = context.Process(
-                    target=child.main, name=name if named is None else named,
-                    args=(theirs, prefix, relay.levels(), initializer, initargs))
-                _kept.pipes = theirs
-                with importable_by_path():
-                    process.start()
-                after_start()
-                if named is not None:
-                    named.note_server()
-                # Only this pool may wait for the process: active_children() would take its exit
-                # code, and the exit of the interpreter would wait for it.
-                getattr(multiprocessing.process, "_children", set()).discard(process)
+            _make_pipes(context, ours, theirs)
+            process: Any = (
+                template.start(name, theirs, prefix, relay.levels()) if template is not None
+                else _start(context, name, theirs, (prefix, relay.levels(), initializer, initargs)))
             _kept.pipes = ()
         except BaseException as error:
             _kept.pipes = ()
@@ -149,6 +113,51 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 close_pipe(pipe)
         server = fork_server() if method == "forkserver" else None
     return PoolProcess(process, ours, quota, server, files_of(process))
+
+
+def _make_pipes(context: Any, ours: list[Connection], theirs: list[Connection]) -> None:
+    """Make the pipes of a process, and add their ends to the lists. (start lock held)"""
+    for kind in ("task", "ticket", "result", "alive", "stacks", "buffers"):
+        reader, writer = context.Pipe(duplex=kind == "buffers")
+        remember_pipe(reader)
+        remember_pipe(writer)
+        if kind in ("result", "stacks"):
+            ours.append(reader)
+            theirs.append(writer)
+        elif kind == "ticket":
+            ours += (reader, writer)    # the parent reads tickets back
+            theirs.append(reader)
+        else:
+            ours.append(writer)
+            theirs.append(reader)
+    for position, end in enumerate(ours):
+        if position != ALIVE:   # closed together with the files of the application
+            ours[position] = _move(end, keep=end in theirs)
+    task, ticket, result = theirs[:3]
+    for pipe in (ticket, ours[0], ours[3], ours[5]):
+        os.set_blocking(pipe.fileno(), False)
+    _enlarge(task.fileno())
+    _enlarge(result.fileno())
+
+
+def _start(context: Any, name: str, theirs: list[Connection], args: tuple[Any, ...]) -> Any:
+    """Start a process without a template. (start lock held)"""
+    import multiprocessing.process
+
+    before_start()
+    named = ProcessName(name) if context.get_start_method() == "forkserver" else None
+    process = context.Process(target=child.main, name=name if named is None else named,
+                              args=(theirs, *args))
+    _kept.pipes = theirs
+    with importable_by_path():
+        process.start()
+    after_start()
+    if named is not None:
+        named.note_server()
+    # Only this pool may wait for the process: active_children() would take its exit code, and the
+    # exit of the interpreter would wait for it.
+    getattr(multiprocessing.process, "_children", set()).discard(process)
+    return process
 
 
 # -- pipes, and processes that other code forks ----------------------------------------------------
