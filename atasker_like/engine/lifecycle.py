@@ -97,9 +97,22 @@ class Lifecycle:
         self._pool = pool
         self.registry: Registry = Registry(pool.tt)
         self.timeouts: Timeouts = Timeouts(pool.timer, pool)
-        self.recorder: Recorder | None = None
+        self.recorder: Recorder | None = None      # set by record_with()
+        self._is_observed = False
+        #: True if an end concerns the recorder or observers: one check for the fast path.
+        self.is_watched: bool = False
         # seconds in the queue after which a start is late
         self.late_after: float = float("inf")
+
+    def record_with(self, recorder: Recorder | None) -> None:
+        """Set what stores the results; None is nothing. (lock held)"""
+        self.recorder = recorder
+        self.is_watched = recorder is not None or self._is_observed
+
+    def observe(self, is_needed: bool) -> None:
+        """Note if ``Backpressure.observe_end()`` has to run at each end. (lock held)"""
+        self._is_observed = is_needed
+        self.is_watched = is_needed or self.recorder is not None
 
     def _set(self, event: str, task: Task[Any], status: int, now: float,
              outcome: Any = None) -> bool:

@@ -72,11 +72,21 @@ class Backpressure:
         self.max_queued: int | None = None      # the most tasks that may wait; None is no limit
         self.on_full: str = "block"
         self.aging: float | None = None         # seconds after which a waiting task rises one class
-        self.has_observers: bool = False        # True if observe_end() has to run at each end
+        self._has_observers = False
         self.drain_waiters: list[Callable[[], None]] = []   # called when the last task has ended
         self.blocked_submitters: deque[Submitter] = deque()     # these wait for room in the pool
         self._full_lanes: set[Lane] = set()     # lanes with blocked submitters
         self._aging_entry: TimerEntry | None = None
+
+    @property
+    def has_observers(self) -> bool:
+        """True if observe_end() has to run at each end."""
+        return self._has_observers
+
+    @has_observers.setter
+    def has_observers(self, are_there: bool) -> None:
+        self._has_observers = are_there
+        self._pool.lifecycle.observe(are_there)
 
     def limit(self, max_queued: int | None, on_full: str, aging: float | None) -> None:
         """Set the limits for new submissions. Tasks that wait already stay."""

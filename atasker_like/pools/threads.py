@@ -345,13 +345,14 @@ class ThreadPool(Pool):
                                 lifecycle.timeouts.clear(task, spec.timeout)
                             if spec.hooks is not None:
                                 self.notifier.add(spec.hooks.ended, task)
-                        recorder = lifecycle.recorder
-                        if recorder is not None:
-                            recorder.on_finished(task)
-                            if following is not None:
-                                recorder.on_started(following)
-                        if backpressure.has_observers:
-                            waiters = (waiters or []) + backpressure.observe_end()
+                        if lifecycle.is_watched:
+                            recorder = lifecycle.recorder
+                            if recorder is not None:
+                                recorder.on_finished(task)
+                                if following is not None:
+                                    recorder.on_started(following)
+                            if backpressure.has_observers:
+                                waiters = (waiters or []) + backpressure.observe_end()
                         if following is None:
                             self._go_idle(pool_thread)
                         else:

@@ -48,7 +48,8 @@ class LateStartMonitor:
         limits = [limit for limit in (self.warning, self.critical) if limit is not None]
         for pool in pools:
             pool.notifier.on_late_starts = self.report
-            pool.lifecycle.late_after = min(limits) if limits else float("inf")
+            # A float: Python compares it with another one much faster than an int.
+            pool.lifecycle.late_after = float(min(limits)) if limits else float("inf")
 
     def report(self, late: list[tuple[Task[Any], float]]) -> None:
         """Report tasks and the seconds that they have waited. Called by a pool thread."""

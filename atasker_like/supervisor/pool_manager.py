@@ -316,7 +316,7 @@ class PoolManager:
         """Have a new process pool work with the other pools."""
         pool.outer_pools += [self.threads, self.coroutines]
         self.late_starts.watch(pool)
-        pool.lifecycle.recorder = self.recorder
+        pool.lifecycle.record_with(self.recorder)
 
     def install_process_pool(self, pool: ProcessPool | ExternalPool) -> None:
         """Have a pool run the process tasks from now on. (state lock held)"""
@@ -352,7 +352,7 @@ class PoolManager:
             self.recorder = new
             for pool in self.by_kind.values():
                 with pool.lock:
-                    pool.lifecycle.recorder = new
+                    pool.lifecycle.record_with(new)
         if old is not None:
             old.close(None)
             old.backend.detach(old)

@@ -46,7 +46,7 @@ class Pool:
         self.notifier = self.backpressure = self
         self.heard = []
         self.lifecycle = Lifecycle(self)
-        self.lifecycle.recorder = self
+        self.lifecycle.record_with(self)
 
     def add(self, call, *arguments):
         self.heard.append(call)
