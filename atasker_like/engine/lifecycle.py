@@ -9,7 +9,7 @@ Every method that changes a task's state is one event::
 
 The recorder, the hooks, the timeouts, the counters and the history hear of each event here, once.
 Three functions enter the start or the end of a plain task themselves, for speed:
-``ThreadPool.start``, ``ThreadPool._thread_main`` and ``ProcessPool._record``.
+``ThreadPool.start``, ``ThreadPool._thread_main`` and ``ResultReader._record``.
 
 The pool's lock is held for all methods that are not marked otherwise.
 """

@@ -169,10 +169,10 @@ def test_retry_after_cancel_makes_the_task_cancelled(inside, gate):
         task.value(20)
 
 
-def test_retry_after_the_timeout_raises_in_the_thread(supervisor, gate):
+def test_retry_after_the_timeout_raises_in_the_thread(supervisor, gate, clock):
     seen = []
 
-    @background_task(supervisor=supervisor, timeout=0.02, retries=5, retry_on=KeyError)
+    @background_task(supervisor=supervisor, timeout=60, retries=5, retry_on=KeyError)
     def body():
         gate.enter()
         try:
@@ -182,8 +182,9 @@ def test_retry_after_the_timeout_raises_in_the_thread(supervisor, gate):
             gate.arrive()
 
     task = body()
+    gate.wait_entered()         # else the timeout may come before the function has begun
+    clock.forward(61)
     assert type(task.exception(20)) is TaskTimeoutError
-    gate.wait_entered()
     gate.open()
     gate.wait_entered()
     assert seen == [TaskTimeoutError] and task.attempts == 1

@@ -7,7 +7,7 @@ import pytest
 
 from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
                           TaskTimeoutError, background_task)
-from atasker_like.pools.process import log_relay as relay, process_set as upkeep
+from atasker_like.pools.process import log_forwarder, log_relay as relay, process_set as upkeep
 from tests.support import PATIENCE
 from tests.unit import in_processes
 
@@ -171,7 +171,7 @@ def test_a_handler_that_raises_is_logged_and_the_others_go_on(supervisor, collec
 
 def test_a_slow_handler_loses_the_most_recent_and_says_so(supervisor, collector, caplog,
                                                           monkeypatch):
-    monkeypatch.setattr(upkeep, "LOGS_MOST", 5)
+    monkeypatch.setattr(log_forwarder, "LOGS_MOST", 5)
     hold, held = threading.Event(), threading.Event()
 
     def emit(record, emit=collector.emit):
