@@ -75,9 +75,11 @@ def test_the_time_in_the_queue_does_not_count(kind, make_gate, clock):
     assert task.value(10) == 5
 
 
-def test_a_timed_out_thread_is_abandoned_and_counted(supervisor, gate):
+def test_a_timed_out_thread_is_abandoned_and_counted(supervisor, gate, clock):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
-    task = background_task(f.enter, timeout=0.05, supervisor=supervisor)(gate)
+    task = background_task(f.enter, timeout=60, supervisor=supervisor)(gate)
+    gate.wait_entered()         # a thread whose function has not begun is free at once
+    clock.forward(61)
     assert type(task.exception(10)) is TaskTimeoutError
     assert supervisor.stats().thread.abandoned == supervisor.stats().abandoned == 1
     assert supervisor.put_task(f.add, (1,)).value(10) == 1      # its place was filled
@@ -91,10 +93,10 @@ def test_an_abandoned_thread_does_not_hold_the_stop(supervisor, gate):
     gate.open()
 
 
-def test_the_body_of_a_timed_out_thread_learns_of_it(supervisor, gate):
+def test_the_body_of_a_timed_out_thread_learns_of_it(supervisor, gate, clock):
     told = []
 
-    @background_task(timeout=0.05, supervisor=supervisor)
+    @background_task(timeout=60, supervisor=supervisor)
     def body():
         gate.enter()
         try:
@@ -105,8 +107,9 @@ def test_the_body_of_a_timed_out_thread_learns_of_it(supervisor, gate):
             gate.arrive()
 
     task = body()
-    assert type(task.exception(10)) is TaskTimeoutError
     gate.wait_entered()
+    clock.forward(61)
+    assert type(task.exception(10)) is TaskTimeoutError
     gate.open()
     gate.wait_entered()
     assert told == [str(task.exception())]

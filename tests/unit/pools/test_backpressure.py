@@ -14,6 +14,8 @@ from atasker_like.engine.task import Task
 from atasker_like.options import TaskOptions
 from tests.contract import functions
 from tests.support import PATIENCE
+from tests.support.clock import Clock
+from tests.support.internals import manager
 
 
 class Blocker:
@@ -227,9 +229,19 @@ def test_max_queued_limits_the_process_pool(make_supervisor, tmp_path, on_full):
 def test_too_many_abandoned_threads(make_supervisor):
     supervisor = make_supervisor(pool_size=4)
     supervisor.set_thread_pool(max_abandoned=2)
-    go = threading.Event()
-    stuck = background_task(go.wait, supervisor=supervisor, timeout=0.01)
-    tasks = [stuck(PATIENCE), stuck(PATIENCE)]
+    timer = manager(supervisor).timer
+    timer.clock = clock = Clock()
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang():
+        begun.release()
+        go.wait(PATIENCE)
+
+    stuck = background_task(hang, supervisor=supervisor, timeout=60)
+    tasks = [stuck(), stuck()]
+    for _ in tasks:             # a thread whose function has not begun is free at once
+        assert begun.acquire(timeout=PATIENCE)
+    clock.forward(timer)
     for task in tasks:
         assert isinstance(task.exception(PATIENCE), TaskTimeoutError)
     call = background_task(len, supervisor=supervisor)
