@@ -553,6 +553,7 @@ class Pool:
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
+                task._extra_fields()    # the thread that ends it looks at its status then
                 standing = task._status == QUEUED and self._is_queued(task)
                 held = task._references()
                 waiters = self.lifecycle.finish(task, CANCELED, perf_counter())

@@ -326,6 +326,8 @@ class ThreadPool(Pool):
                 if not acquire(False):
                     parking.wait(acquire)
                 try:
+                    # A running task without extra fields is not final: every other finisher makes
+                    # them first.
                     extra = task._extra
                     if extra is None or (task._status == STARTED and not extra.callbacks
                                          and not pool_thread.abandoned):

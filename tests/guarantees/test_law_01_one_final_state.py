@@ -89,6 +89,22 @@ class _Counted:
         return True
 
 
+def test_result_of_a_process_that_comes_after_the_end_is_dropped(make, tmp_path):
+    supervisor = make(processes=1)
+    path, fifo = str(tmp_path / "noted"), str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    task = background_task(functions.note_and_wait, tt=TT_MP, supervisor=supervisor)(
+        path, "begun\n", fifo)
+    wait_for(lambda: lines(path), "the task has begun")
+    assert manager(supervisor).processes.abandon_all() == [task.id]
+    assert state_of(task) == ("cancelled", None, None)
+    with open(fifo, "w"):       # it returns now
+        pass
+    # The same process runs this one, after the result of the first.
+    assert background_task(functions.echo, tt=TT_MP, supervisor=supervisor)(4).value(PATIENCE) == 4
+    assert state_of(task) == ("cancelled", None, None)
+
+
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout"])
 def test_who_comes_after_the_function_has_returned_loses(make, finisher):
     supervisor = make()

@@ -77,11 +77,11 @@ class IOThread:
             raise
 
     def add(self, process: PoolProcess) -> None:
-        """IOThread the result pipe of a process. Any thread may call it."""
+        """Watch the result pipe of a process. Any thread may call it."""
         self._ask(process.result_fd, select.POLLIN, process)
 
     def flush(self, process: PoolProcess) -> None:
-        """Call ``writable`` of the pool while the task pipe has room. Any thread may call it."""
+        """Call ``on_writable`` of the pool while the task pipe has room. Any thread may call it."""
         self._ask(process.task_fd, select.POLLOUT, process)
 
     def transfer(self, process: PoolProcess) -> None:

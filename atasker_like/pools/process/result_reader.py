@@ -177,8 +177,8 @@ class ResultReader:
                 held.append(task._references())
             if spec.lane is not None:
                 pool._leave_lane(process, spec.lane, 1)
+            # Lifecycle.finish(), inlined: every other finisher of a running task makes extra fields
             if task._extra is None and kind != ERROR and spec.fast_finish:
-                # Lifecycle.finish(), inlined for speed
                 if following is not None and (following._extra is not None
                                               or following._status != QUEUED
                                               or not following._spec.fast_finish
