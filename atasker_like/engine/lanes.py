@@ -307,6 +307,21 @@ class Lane:
         """Add a task behind those of its rank. The caller adds its entry."""
         self._level(task._spec.lane_order).append(task)
 
+    def push_parked(self, task: Task[Any]) -> bool:
+        """Add a task and its entry to the parked ones, since the lane is full or paused.
+
+        Return False, without adding it, if it might start, or if no task of its priority is parked.
+        The process pool does not call this: a process that has tasks of the lane may get more.
+        """
+        entry = self._parked_entries.get(task._spec.priority)
+        if entry is None or not (0 <= self.fast_limit <= self.running
+                                 or self.paused and not self.pool.draining):   # type: ignore
+            return False
+        self.push(task)
+        entry.count += 1
+        self.parked += 1
+        return True
+
     def push_batch(self, rank: int, tasks: Sequence[Task[Any]]) -> None:
         """Add many tasks of one rank, in their order. The caller adds their entries."""
         self._level(rank).extend(tasks)

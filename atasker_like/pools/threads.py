@@ -139,6 +139,8 @@ class ThreadPool(Pool):
     def _offer_through_lane(self, task: Task[Any]) -> bool:
         """Give a new task a slot, or let it wait. Return True if it may start. (lock held)"""
         run_queue = self.run_queue
+        if task._spec.lane.push_parked(task):
+            return False
         run_queue.push(task)
         # No task that waited before may start, so if pop() returns a task, it is this one.
         return run_queue.waiting > 0 and run_queue.pop() is not None
@@ -204,7 +206,9 @@ class ThreadPool(Pool):
             raise
 
     def _enqueue(self, task: Task[Any]) -> Deferred:
-        self.run_queue.push(task)
+        lane = task._spec.lane
+        if lane is None or not lane.push_parked(task):
+            self.run_queue.push(task)
         return self._dispatch_deferred()
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:

@@ -282,6 +282,34 @@ def test_a_larger_limit_opens_the_lane(place, make):
     assert len(pop_all(place.run_queue)) == 2
 
 
+def test_task_of_a_full_lane_joins_the_parked_ones(make):
+    pool = LanePool(0)
+    lane = lane_of(pool, limit=1)
+    run_queue = pool.run_queue
+    assert run_queue.try_acquire(make(lane))
+    first, late, urgent = make(lane), make(lane), make(lane, rank=0)
+    assert not lane.push_parked(first)          # no task is parked yet
+    run_queue.push(first)
+    assert run_queue.pop() is None              # parks its entry
+    assert lane.push_parked(late) and lane.push_parked(urgent)
+    assert not lane.push_parked(make(lane, 50))         # nor is one of this priority
+    assert lane.parked == lane.waiting == 3 and not run_queue.waiting
+    assert run_queue.release_and_pop_lane(lane) is urgent
+    assert run_queue.release_and_pop_lane(lane) is first
+    assert run_queue.release_and_pop_lane(lane) is late
+
+
+def test_task_of_a_paused_lane_is_parked_unless_the_pool_drains(make):
+    pool = LanePool(0)
+    lane = lane_of(pool)
+    lane.pause()
+    pool.run_queue.push(make(lane))
+    assert pool.run_queue.pop() is None         # parks its entry
+    assert lane.push_parked(make(lane))
+    pool.draining = True
+    assert not lane.push_parked(make(lane))
+
+
 def test_who_walks_in_comes_behind_those_that_are_parked(make):
     """Between a lane's new setting and its reopening there is a moment when it has room, and others
     wait for that."""
@@ -369,7 +397,8 @@ def test_against_a_model(seed, sizes, make):
                                                                 if one._spec.lane is lane]
                 running.add(task)
             else:
-                run_queue.push(task)
+                if lane is None or chance.random() < 0.5 or not lane.push_parked(task):
+                    run_queue.push(task)
                 waiting.add(task)
         elif action < 0.53 and waiting:
             task = chance.choice(sorted(waiting, key=lambda task: task._number))
