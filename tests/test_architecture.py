@@ -375,7 +375,7 @@ inner_modules = pytest.mark.parametrize("name", sorted(set(MODULES) - DOORS))
 
 
 @inner_modules
-def test_every_file_has_a_place(name):
+def test_every_file_is_in_the_layout(name):
     assert place_of(name) is not None, (
         f"{name} stands in no layer: give it a place in LAYERS, and in the design")
 

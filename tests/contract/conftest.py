@@ -27,7 +27,7 @@ REPORT = "the last report of a process of an executor comes with the result, and
 CANNOT = {
     "test_task_that_exceeds_its_timeout_fails": PLACE,
     "test_a_timeout_is_retried_when_asked": PLACE,
-    "test_a_timeout_gives_the_place_back": PLACE,
+    "test_a_timeout_releases_the_slot": PLACE,
     "test_a_running_task_is_cancelled": REQUEST,
     "test_what_runs_is_asked_to_stop": REQUEST,
     "test_stop_that_cancels_tasks": REQUEST,

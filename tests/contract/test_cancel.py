@@ -74,12 +74,12 @@ def test_a_cancelled_coroutine_may_clean_up(supervisor, gate):
     assert cleaned.wait(10)
 
 
-def test_check_cancelled_passes_when_nobody_cancelled(kind, gate):
+def test_check_cancelled_passes_without_a_cancellation(kind, gate):
     gate.open()
     assert kind.bind(f.enter_and_check)(gate).value(10) == "nobody cancelled"
 
 
-def test_a_cancelled_error_that_nobody_asked_for_is_a_failure(supervisor):
+def test_a_cancelled_error_without_a_cancellation_is_a_failure(supervisor):
     task = supervisor.put_task(f.fail_with, (TaskCancelledError("made up"),))
     assert task.wait(10).status == "failed"
 

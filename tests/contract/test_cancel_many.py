@@ -36,7 +36,7 @@ def test_what_runs_is_asked_to_stop(kind, gate):
     assert running.wait(PATIENCE).status == "cancelled" and order == ["cancelled"]
 
 
-def test_none_of_them_starts_in_the_place_of_another(kind, gate, trace):
+def test_none_of_them_starts_instead_of_another(kind, gate, trace):
     running = kind.occupy(gate)
     tasks = [kind.bind(f.record)(trace.path, "x") for _ in range(50)]
     assert cancel_many([running, *tasks]) == 51
@@ -96,7 +96,7 @@ def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_lane", [False, True])
-def test_an_interrupt_at_any_line_leaves_all_final_and_told_once(supervisor, make_gate, in_lane):
+def test_interrupt_at_any_line_leaves_all_final_and_reported_once(supervisor, make_gate, in_lane):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     lane = Lane("narrow", limit=1) if in_lane else None
     line, reached = 0, True

@@ -239,7 +239,7 @@ def test_an_executor_is_replaced_while_it_has_tasks(supervisor, manual, put):
 # -- run_queue -------------------------------------------------------------------------------------
 
 
-def test_no_more_calls_than_places_are_given(supervisor, manual, put):
+def test_no_more_calls_than_slots_are_given(supervisor, manual, put):
     supervisor.set_mp_pool(pool_size=2)
     tasks = [put(f.add, number) for number in range(5)]
     manual.wait(2)
@@ -589,7 +589,7 @@ def test_a_function_in_a_thread_of_an_executor_sees_the_request(supervisor, put,
         assert task.wait(PATIENCE).status == "cancelled"
 
 
-def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual, put, unseen):
+def test_a_timeout_says_what_it_cannot_do_and_keeps_the_slot(supervisor, manual, put, unseen):
     task = put(f.add, 1, timeout=50, name="endless")
     manual.wait()
     manual.begin(0)
@@ -611,7 +611,7 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
     assert unseen() == []
 
 
-def test_a_timeout_frees_the_place_of_a_call_that_had_not_begun(supervisor, manual, put):
+def test_a_timeout_releases_the_slot_of_a_call_that_had_not_begun(supervisor, manual, put):
     task = put(f.add, 1, timeout=50)
     manual.wait()
     pool = manager(supervisor).processes
@@ -623,7 +623,7 @@ def test_a_timeout_frees_the_place_of_a_call_that_had_not_begun(supervisor, manu
     assert after.value(PATIENCE) == 2
 
 
-def test_a_timeout_is_retried_in_another_place(supervisor, manual, put):
+def test_a_timeout_is_retried_in_another_slot(supervisor, manual, put):
     supervisor.set_mp_pool(pool_size=2)
     task = put(f.succeed_at, 2, timeout=5, retries=1)
     manual.wait()

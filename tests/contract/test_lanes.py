@@ -93,7 +93,7 @@ def test_a_cancelled_task_never_runs_and_the_lane_goes_on(kind, lane, gate, trac
 
 
 @pytest.mark.slow
-def test_failures_and_retries_give_their_place_back(kind, lane):
+def test_failures_and_retries_release_their_slot(kind, lane):
     lane.configure(limit=1)
     failing = [kind.bind(f.fail, lane=lane, retries=1)("no") for _ in range(3)]
     delayed = kind.bind(f.add, lane=lane, delay=0.01)(1, 1)
@@ -104,7 +104,7 @@ def test_failures_and_retries_give_their_place_back(kind, lane):
 
 
 @pytest.mark.slow
-def test_a_timeout_gives_the_place_back(kind, lane, gate):
+def test_a_timeout_releases_the_slot(kind, lane, gate):
     lane.configure(limit=1)
     stuck = kind.bind(f.enter, lane=lane, timeout=0.05)(gate)
     after = kind.bind(f.add, lane=lane)(1, 2)
@@ -153,7 +153,7 @@ def test_a_full_lane_has_submitters_wait(kind, lane, gate):
 
 
 @pytest.mark.slow
-def test_a_stop_tells_who_waits_for_room(kind, lane, gate):
+def test_a_stop_wakes_submitters_that_wait_for_room(kind, lane, gate):
     from atasker_like import SupervisorStoppedError
 
     lane.configure(limit=1, size=1)
@@ -261,7 +261,7 @@ class Hooks:
 
 
 @pytest.mark.slow
-def test_hooks_are_told_in_order(kind, caplog):
+def test_hooks_are_called_in_order(kind, caplog):
     hooks = Hooks()
     spec = kind.supervisor.make_spec(kind.form(f.fail), kind.tt, TaskOptions(retries=1),
                                      hooks=hooks)
@@ -280,7 +280,7 @@ def test_hooks_are_told_in_order(kind, caplog):
 
 
 @pytest.mark.slow
-def test_a_death_gives_the_place_back(process):
+def test_a_death_releases_the_slot(process):
     process.set_places(2)
     lane = process.supervisor.lane("tested", limit=1)
     victim = process.bind(f.die, lane=lane)(3)
@@ -407,7 +407,7 @@ def test_a_lane_that_has_room_by_now_is_no_full_pool(supervisor, monkeypatch):
     assert background_task(f.give, supervisor=supervisor, lane=lane)(7).value(20) == 7
 
 
-def test_a_lane_that_nobody_knows_is_gone(supervisor):
+def test_a_lane_without_references_is_gone(supervisor):
     import gc
 
     bound = background_task(f.give, supervisor=supervisor, lane=Lane("of nobody"))
@@ -430,7 +430,7 @@ def test_waiting_in_a_lane_is_no_late_start(supervisor, caplog):
 
 
 @pytest.mark.parametrize("lends", [True, False])
-def test_a_lane_may_keep_the_place_of_a_task_that_waits(make_supervisor, lends):
+def test_a_lane_may_keep_the_slot_of_a_task_that_waits(make_supervisor, lends):
     """That in the pool is lent all the same: it is one of one place, and the other task runs."""
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     lane = supervisor.lane("one at a time", limit=1)
@@ -456,7 +456,7 @@ def test_a_lane_may_keep_the_place_of_a_task_that_waits(make_supervisor, lends):
 
 
 @pytest.mark.parametrize("lends", [True, False])
-def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_supervisor, lends):
+def test_a_task_abandoned_while_it_waits_keeps_no_slot_of_its_lane(make_supervisor, lends):
     supervisor = make_supervisor()
     lane = supervisor.lane("one at a time", limit=1)
     lane.lends_slot = lends
@@ -472,7 +472,7 @@ def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_sup
 
 
 @pytest.mark.parametrize("lends", [True, False])
-def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_supervisor, lends):
+def test_the_slots_of_a_lane_are_recounted_with_those_that_it_keeps(make_supervisor, lends):
     supervisor = make_supervisor()
     lane = supervisor.lane("one at a time", limit=1)
     lane.lends_slot = lends

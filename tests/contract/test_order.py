@@ -37,7 +37,7 @@ def test_a_map_and_single_calls_keep_their_order(placed, gate, trace):
     assert trace.lines == ["before", "mapped1", "mapped2", "after"]
 
 
-def test_a_critical_task_does_not_wait_for_a_place_in_threads(supervisor, gate):
+def test_a_critical_task_does_not_wait_for_a_slot_in_threads(supervisor, gate):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.put_task(f.enter, (gate,))
     gate.wait_entered()

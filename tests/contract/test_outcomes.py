@@ -264,7 +264,7 @@ def test_an_error_after_mark_completed_is_no_unseen_failure(kind, gate, unseen):
 # -- failures that nobody looked at ----------------------------------------------------------------
 
 
-def test_a_failure_that_nobody_looked_at_is_logged(kind, caplog):
+def test_an_unseen_failure_is_logged(kind, caplog):
     task = kind.bind(f.fail, name="careless")("unnoticed")
     assert task.completed.wait(10)
     short_id = task.short_id
@@ -301,7 +301,7 @@ def _ask_in_a_loop(task):
     _ask_in_a_loop,
     lambda task: task.add_done_callback(lambda task: task.exception()),
 ], ids=["value", "exception", "wait", "strict", "await", "callback"])
-def test_a_failure_that_somebody_looked_at_is_not_logged(supervisor, unseen, look):
+def test_a_seen_failure_is_not_logged(supervisor, unseen, look):
     task = supervisor.put_task(f.fail)
     task.completed.wait(10)
     look(task)
@@ -383,7 +383,7 @@ def test_await_of_a_task_that_has_ended(kind):
     assert asyncio.run(wait()) == 3
 
 
-def test_cancelling_one_who_awaits_does_not_cancel_the_task(kind, gate):
+def test_cancelling_a_waiting_coroutine_does_not_cancel_the_task(kind, gate):
     task = kind.bind(f.enter)(gate, 5)
 
     async def wait():

@@ -26,7 +26,7 @@ def test_it_is_another_process(processes):
 
 
 @pytest.mark.slow
-def test_places_are_filled_with_processes(processes, gate):
+def test_slots_are_filled_with_processes(processes, gate):
     processes.set_places(2)
     tasks = [processes.bind(f.enter_and_give_pid)(gate) for _ in range(2)]
     gate.wait_entered(2)

@@ -88,7 +88,7 @@ def test_retry_asked_twice_keeps_the_first_error(kind):
     assert (type(task.exception(20)), task.attempts) == (KeyError, 2)
 
 
-def test_error_that_cannot_be_pickled_is_retried_and_told(kind):
+def test_error_that_cannot_be_pickled_is_retried_and_reported(kind):
     task = kind.bind(f.retry_unsendable, retries=1)()
     assert "unsendable" in str(task.exception(20))
     assert task.attempts == 2

@@ -542,7 +542,7 @@ def test_stop_without_schedulers_leaves_own_schedulers_alone(supervisor, job_fun
     assert sync in supervisor.get_schedulers()
 
 
-def test_scheduler_stop_that_raises_is_logged_and_the_others_stop(supervisor, caplog):
+def test_scheduler_stop_that_raises_is_logged_and_the_next_stop(supervisor, caplog):
     told = []
 
     class Sync:
@@ -657,7 +657,7 @@ def test_delay_of_a_task_does_not_count_as_lateness(supervisor, clock, caplog):
 
 
 @pytest.mark.parametrize("tt", [0, 2], ids=["coroutines", "processes"])
-def test_late_tasks_of_all_kinds_are_told(supervisor, tt):
+def test_late_tasks_of_all_kinds_are_reported(supervisor, tt):
     async def coroutine(word):
         return len(word)
 

@@ -131,7 +131,7 @@ def test_get_tasks_of_one_kind(supervisor):
 # -- beside the tasks ------------------------------------------------------------------------------
 
 
-def test_spawn_thread_runs_beside_the_places(supervisor, gate):
+def test_spawn_thread_needs_no_slot(supervisor, gate):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.put_task(f.enter, (gate,))
     gate.wait_entered()

@@ -15,7 +15,7 @@ def test_delay_passes_before_the_start(kind):
     assert result.scheduled_for >= result.created_at + 0.05
 
 
-def test_a_delayed_task_occupies_no_place(placed, gate):
+def test_a_delayed_task_occupies_no_slot(placed, gate):
     delayed = placed.bind(f.nothing, delay=60)()
     assert placed.bind(f.add)(1).value(10) == 1
     assert delayed.status == 2
@@ -185,7 +185,7 @@ def test_a_task_that_waits_for_its_next_attempt_is_retrying(kind, gate):
     assert task.wait().status == "cancelled"
 
 
-def test_a_waiting_retry_occupies_no_place(placed):
+def test_a_waiting_retry_occupies_no_slot(placed):
     task = placed.bind(f.fail, retries=1, retry_delay=60)()
     assert placed.bind(f.add)(1).value(10) == 1
     task.cancel()

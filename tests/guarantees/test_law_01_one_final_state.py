@@ -45,7 +45,7 @@ def state_of(task):
 
 @pytest.mark.parametrize("ending", ["returns", "raises"])
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout", "give up"])
-def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending):
+def test_finisher_that_comes_before_the_function_returns_wins(make, finisher, ending):
     supervisor = make()
     lock = manager(supervisor).threads.lock
     thread = pool_thread(supervisor)
@@ -106,7 +106,7 @@ def test_result_of_a_process_that_comes_after_the_end_is_dropped(make, tmp_path)
 
 
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout"])
-def test_who_comes_after_the_function_has_returned_loses(make, finisher):
+def test_finisher_that_comes_after_the_function_returns_loses(make, finisher):
     supervisor = make()
     lock = manager(supervisor).threads.lock
     gate = Hold()
@@ -137,7 +137,7 @@ def test_who_comes_after_the_function_has_returned_loses(make, finisher):
     check_oracle(supervisor, [task])
 
 
-def test_of_many_finishers_at_once_one_is_told_true(make):
+def test_one_of_many_finishers_at_once_gets_true(make):
     supervisor = make()
     gate = Hold()
     task = supervisor.put_task(gate)
@@ -255,7 +255,7 @@ def test_only_one_method_changes_the_state():
 
 
 @pytest.mark.slow
-def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
+def test_a_task_is_in_one_container_whenever_the_lock_is_free(make):
     """Threads: the accounts are looked at each time that the pool's lock is about to be let go."""
     supervisor = make(pool_size=2, reserve_normal=1)
     pool = manager(supervisor).threads
@@ -302,7 +302,7 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
 
 
 @pytest.mark.slow
-def test_a_process_task_is_in_one_place_whenever_the_lock_is_free(make):
+def test_a_process_task_is_in_one_container_whenever_the_lock_is_free(make):
     supervisor = make(processes=2)
     pool = manager(supervisor).processes
     wrong = []

@@ -531,7 +531,7 @@ def test_an_interrupt_at_any_line_of_a_submission_loses_nothing():
 
 
 @pytest.mark.slow
-def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_or_of_more_places_loses_nothing():
+def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_or_of_more_slots_loses_nothing():
     assert run_script(OPENING).splitlines() == ["looked at True"] * 2
 
 

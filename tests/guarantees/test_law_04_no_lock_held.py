@@ -337,7 +337,7 @@ def test_what_user_code_raises_is_logged_and_never_fatal(make, caplog):
     check_oracle(supervisor, tasks + after)
 
 
-def test_a_callback_that_blocks_holds_up_nobody(make):
+def test_a_callback_that_blocks_holds_up_no_other_task(make):
     """Neither the timer, nor the thread that reads results, nor a place of the pool."""
     supervisor = make(processes=1)
     gates, work = [Hold() for _ in range(3)], Hold()

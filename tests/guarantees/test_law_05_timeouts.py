@@ -113,7 +113,7 @@ def test_the_deadline_is_of_the_monotonic_clock(monkeypatch):
     assert calls == [(False,), (True, -1.0), (True, waiting.TIMEOUT_MAX)]
 
 
-def test_0_of_a_stop_is_now_and_true_is_for_ever(make):
+def test_0_of_a_stop_is_now_and_true_has_no_limit(make):
     supervisor = make()
     gate = Hold()
     task = supervisor.put_task(gate)

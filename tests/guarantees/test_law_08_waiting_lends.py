@@ -81,7 +81,7 @@ def test_a_pool_of_one_finishes_tasks_that_wait_for_tasks(make, way):
             == (DEPTH + 1, DEPTH + 1, 0))
 
 
-def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
+def test_a_thread_that_waits_for_a_process_lends_its_slot_too(make):
     supervisor = make(processes=1)
     gate = Hold()
 
@@ -102,7 +102,7 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
     settle(supervisor)
 
 
-def test_the_accounts_hold_while_places_are_lent_and_taken_back(make):
+def test_the_accounts_hold_while_slots_are_lent_and_taken_back(make):
     """Looked at whenever the lock is about to be free; no more run at once than there are places
     and returned waits."""
     supervisor = make(pool_size=2)
@@ -130,7 +130,7 @@ def test_the_accounts_hold_while_places_are_lent_and_taken_back(make):
     assert pool.registry.last == 1 + 3 + 9 + 27 + 81
 
 
-def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
+def test_a_wait_that_ends_by_its_timeout_takes_the_slot_back(make):
     supervisor = make()
     gate = Hold()
 
@@ -151,7 +151,7 @@ def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
     settle(supervisor)
 
 
-def test_a_task_given_up_while_it_waits_neither_keeps_nor_returns_its_place_twice(make):
+def test_a_task_abandoned_while_it_waits_releases_its_slot_once(make):
     supervisor = make()
     gate, begun = Hold(), threading.Event()
 

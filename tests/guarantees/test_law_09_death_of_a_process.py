@@ -96,7 +96,7 @@ def test_a_kill_costs_the_running_task_and_its_siblings_run(scene, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_process_killed_before_it_began_costs_nobody_anything(scene, method):
+def test_a_process_killed_before_it_began_fails_no_task(scene, method):
     scene = scene(method)
     stop_process(scene.supervisor, scene.pid)
     tasks = scene.batch(*((scene.note, "sent-%d" % number) for number in range(8)))
@@ -232,7 +232,7 @@ def test_a_death_in_the_middle_of_a_result_costs_one_task(scene, size):
 
 
 @pytest.mark.slow
-def test_a_task_that_kills_its_process_every_time_stops_nobody(scene):
+def test_a_task_that_kills_its_process_every_time_stops_no_other_task(scene):
     scene = scene("forkserver")
     die = background_task(functions.die, tt=TT_MP, supervisor=scene.supervisor)
     mixed = []

@@ -623,7 +623,7 @@ def test_tasks_that_wait_for_each_other_one_after_another_are_no_circle(make_sup
     assert not told("wait")
 
 
-def test_cancelled_task_of_a_circle_ends_the_others(make_supervisor, told):
+def test_cancelled_task_of_a_circle_ends_the_rest(make_supervisor, told):
     circle = Circle(make_supervisor(), in_gather, BLOCKING["value"])
     wait_for(lambda: told("in a circle"), "a warning")
     circle.tasks[0].cancel()
@@ -808,7 +808,7 @@ def test_await_of_a_handle_of_a_queue_that_was_not_started_is_warned_of(make_sup
     assert len(told("its AsyncQueue has not been started")) == 1
 
 
-def test_coroutines_that_hold_all_places_of_their_queue_are_warned_of(make_supervisor, told):
+def test_coroutines_that_hold_all_slots_of_their_queue_are_warned_of(make_supervisor, told):
     async def main():
         queue = AsyncQueue(workers=2, supervisor=make_supervisor())
         both = asyncio.Event()
@@ -833,7 +833,7 @@ def test_coroutines_that_hold_all_places_of_their_queue_are_warned_of(make_super
     assert len(told("hold all slots")) == 1 and "workers=" in told("hold all slots")[0]
 
 
-def test_coroutines_that_leave_a_place_of_their_queue_are_not_warned_of(make_supervisor, told):
+def test_coroutines_that_leave_a_slot_of_their_queue_are_not_warned_of(make_supervisor, told):
     async def main():
         async with AsyncQueue(workers=2, supervisor=make_supervisor()) as queue:
             async def parent():
@@ -852,7 +852,7 @@ def fail(number=0):
     raise ValueError(number)
 
 
-def test_error_that_nobody_looked_at_is_logged_once_at_the_exit(make_supervisor, unseen):
+def test_unseen_error_is_logged_once_at_the_exit(make_supervisor, unseen):
     tasks = [make_supervisor().put_task(fail, (number,)) for number in range(3)]
     wait_completed(tasks)
     assert type(tasks[1].exception()) is ValueError

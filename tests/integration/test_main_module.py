@@ -111,9 +111,9 @@ if __name__ == "__main__":
     (["-m", "package"], {}, "the __main__.py of package package"),
     (["package"], {}, "the __main__.py of a folder or an archive"),
 ], ids=["stdin", "-c", "-m", "folder"])
-def test_main_module_that_is_no_file_runs_functions_of_others_and_refuses_its_own(tmp_path,
-                                                                                  arguments,
-                                                                                  options, source):
+def test_main_module_that_is_no_file_runs_imported_functions_and_refuses_its_own(tmp_path,
+                                                                                 arguments,
+                                                                                 options, source):
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -131,7 +131,7 @@ def test_module_that_is_run_by_its_name_works(tmp_path):
     assert ended.stdout.splitlines()[:2] == ["3", "None"] and ended.returncode == 0
 
 
-def test_function_below_the_guard_is_told_of(tmp_path):
+def test_function_below_the_guard_is_reported(tmp_path):
     (tmp_path / "program.py").write_text(textwrap.dedent("""
         from atasker_like import *
         if __name__ == "__main__":

@@ -149,7 +149,7 @@ def test_options_are_merged_the_last_one_wins():
     assert (options.priority, options.retries, options.name) == (2, 2, "second")
 
 
-def test_options_may_take_the_place_and_the_callback(make_supervisor):
+def test_options_may_be_positional_up_to_the_callback(make_supervisor):
     mine, seen = make_supervisor(), []
     task = double.options(tt=TT_MP, supervisor=mine, callback=seen.append)(4)
     assert task.tt == TT_MP
@@ -232,7 +232,7 @@ def test_map_with_buffersize_of_an_endless_iterable():
 
 
 @pytest.mark.parametrize("buffersize", [None, 3])
-def test_map_raises_what_a_call_raised_when_its_turn_comes(buffersize):
+def test_map_raises_what_a_call_raised_at_its_position(buffersize):
     results = background_task(lambda n: 1 // n).map([1, 1, 0, 1], buffersize=buffersize)
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):

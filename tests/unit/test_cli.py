@@ -151,7 +151,7 @@ def test_a_command_gets_its_arguments_and_gives_the_status(command):
     assert [type(arguments) for arguments in given] == [argparse.Namespace] * 2
 
 
-def test_the_arguments_of_the_process_unless_told(monkeypatch, command):
+def test_the_arguments_of_the_process_by_default(monkeypatch, command):
     command(lambda arguments: arguments.number)
     monkeypatch.setattr(sys, "argv", ["atasker-like", "probe", "--number", "3"])
     assert cli.main() == 3

@@ -148,7 +148,7 @@ def test_object_without_a_name_is_shown_by_its_class(make):
 # -- failures --------------------------------------------------------------------------------------
 
 
-def test_failed_function_has_result_none_and_the_others_run(make):
+def test_failed_function_has_result_none_and_the_rest_run(make):
     collection = make(on_error=lambda: None)
     for function in (broken, one):
         collection.append(function)
@@ -245,7 +245,7 @@ def test_include_exceptions_gives_error_and_traceback(make):
     assert text.startswith("Traceback") and "in broken" in text and "broken on purpose" in text
 
 
-def test_on_error_that_raises_is_logged_and_the_others_run(make, caplog):
+def test_on_error_that_raises_is_logged_and_the_rest_run(make, caplog):
     def on_error():
         raise KeyError("in on_error")
 

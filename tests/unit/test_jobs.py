@@ -149,7 +149,7 @@ def test_cancel_while_jobs_start_all_the_time_lets_no_run_begin_after_it(supervi
         join(other)
 
 
-def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supervisor, clock):
+def test_cancel_in_the_loop_prevents_a_scheduled_start(supervisor, clock):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs = []

@@ -155,7 +155,7 @@ def test_backend_keeps_an_odd_error(supervisor, name, serializer):
 # Nothing is left out: the standard library cannot print an error that is neither true nor false.
 # The traceback module of some Pythons cannot show the two; logging prints the error that it raises.
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"Nothing", "NoAttributes"}))
-def test_error_that_nobody_looked_at_is_logged(supervisor, caplog, name):
+def test_unseen_error_is_logged(supervisor, caplog, name):
     background_task(odd_errors.fail, supervisor=supervisor)(name).completed.wait(10)
     supervisor.stop(wait=10)
     gc.collect()

@@ -107,7 +107,7 @@ def writer(path):
         yield writer
 
 
-def test_who_writes_is_waited_for(path, writer):
+def test_a_writer_is_waited_for(path, writer):
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
         keep_log(Interrupted(database, "BEGIN EXCLUSIVE", lambda: writer.execute("ROLLBACK")),
                  PATIENCE)
@@ -116,7 +116,7 @@ def test_who_writes_is_waited_for(path, writer):
 
 
 @pytest.mark.parametrize("waits, patience", [(0, PATIENCE), (PATIENCE, 0)])
-def test_who_writes_is_not_waited_for_without_end(path, writer, waits, patience):
+def test_a_writer_is_not_waited_for_without_end(path, writer, waits, patience):
     with closing(sqlite3.connect(path, timeout=waits, isolation_level=None)) as database:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             keep_log(database, patience)

@@ -101,7 +101,7 @@ def test_wait_for_an_object_with_an_attribute_task_raises(put, wait):
 
 
 @both
-def test_failed_and_cancelled_tasks_give_none_in_their_place(supervisor, put, wait):
+def test_failed_and_cancelled_tasks_give_none(supervisor, put, wait):
     cancelled = supervisor.put_task(add, (1,), delay=60)
     cancelled.cancel()
     failed = put(fail)
@@ -170,7 +170,7 @@ def test_an_item_that_is_no_task_is_refused_by_its_position(put, wait, bad):
 
 
 @both
-def test_a_function_that_was_not_called_is_told_so(wait):
+def test_a_function_that_was_not_called_is_refused_with_advice(wait):
     with pytest.raises(InvalidTypeError, match="call the function first"):
         wait(background_task(add))
     with pytest.raises(InvalidTypeError, match="call the function first"):
@@ -403,7 +403,7 @@ def test_co_mp_apply_with_a_delay(supervisor):
 
 
 @pytest.mark.parametrize("delay", [None, 60])
-def test_cancelling_who_awaits_cancels_the_task(supervisor, tmp_path, delay):
+def test_cancelling_a_waiting_coroutine_cancels_the_task(supervisor, tmp_path, delay):
     from ..contract.functions import Gate, enter
 
     gate = Gate(tmp_path / "gate").make()

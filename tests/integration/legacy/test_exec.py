@@ -58,7 +58,7 @@ print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__).__name__
 @pytest.mark.parametrize("name",
                          ["who.py", "./who.py", "folder/../who.py", "{here}/who.py",
                           "folder/link.py"])
-def test_a_script_is_who_it_would_be(write, tmp_path, name):
+def test_a_script_is_the_main_module(write, tmp_path, name):
     write("who.py", WHO)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "link.py").symlink_to(tmp_path / "who.py")
@@ -66,7 +66,7 @@ def test_a_script_is_who_it_would_be(write, tmp_path, name):
     assert "'-m', '--help', '--', '-x'" in done.stdout
 
 
-def test_a_module_is_who_it_would_be(write, tmp_path):
+def test_a_module_is_the_main_module(write, tmp_path):
     write("package/who.py", WHO)
     write("package/__init__.py", "")
     write("package/__main__.py", WHO)

@@ -60,8 +60,8 @@ def test_message_under_install_comes_from_the_logger_atasker(records):
     assert own(records)[1:] == [("atasker_like", "CRITICAL")]
 
 
-def test_error_nobody_looked_at_under_install_comes_from_the_logger_atasker(task_supervisor,
-                                                                            records):
+def test_unseen_error_under_install_comes_from_the_logger_atasker(task_supervisor,
+                                                                  records):
     @background_task
     def fails():
         raise ValueError("nobody looks")

@@ -31,7 +31,7 @@ def processes(task_supervisor):
 
 
 @pytest.mark.parametrize("how", ["set_thread_pool", "constructor"])
-def test_places_and_reserves(make_supervisor, gate, how):
+def test_slots_and_reserves(make_supervisor, gate, how):
     if how == "constructor":
         supervisor = make_supervisor(pool_size=1, reserve_normal=1, reserve_high=1)
     else:
@@ -125,7 +125,7 @@ def test_thread_pool_is_used_by_hand_before_the_start(make_supervisor):
     assert pool.submit(functions.power, 3).result(PATIENCE) == 9
 
 
-def test_spawn_thread_runs_beside_the_places(task_supervisor, gate):
+def test_spawn_thread_needs_no_slot(task_supervisor, gate):
     task_supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     blocker = background_task(gate.wait)(PATIENCE)
     assert blocker.started.wait(PATIENCE)
@@ -134,7 +134,7 @@ def test_spawn_thread_runs_beside_the_places(task_supervisor, gate):
     assert set(task_supervisor.get_tasks()) == {blocker.id}
 
 
-def test_an_error_beside_the_places_is_told(task_supervisor):
+def test_an_error_outside_the_slots_is_reported(task_supervisor):
     future = task_supervisor.spawn_thread(target=functions.fail, args=("broken",))
     with pytest.raises(ValueError, match="broken"):
         future.result(PATIENCE)
@@ -157,7 +157,7 @@ def test_put_task_with_all_that_it_takes(task_supervisor, monkeypatch):
     assert results == [(1, "my id")]
 
 
-def test_the_id_is_given_to_those_who_take_it(processes):
+def test_the_id_is_given_to_functions_that_take_it(processes):
     given = []
     for tt in (TT_THREAD, TT_MP):
         task = processes.put_task(functions.knows_its_id, (2,), tt=tt)

@@ -168,7 +168,7 @@ def test_the_states_of_a_task(task_supervisor, gate):
     assert wait_completed([running, queued]) == [True, 4]
 
 
-def test_a_delayed_task_occupies_no_place(task_supervisor):
+def test_a_delayed_task_occupies_no_slot(task_supervisor):
     task_supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     delayed = background_task(functions.power, delay=1000)(3)
     assert wait_completed(background_task(functions.power)(2), timeout=PATIENCE) == 4

@@ -106,7 +106,7 @@ KINDS = ["garbage", "trusted_garbage", "half_a_line", "endless_line", "wrong_tok
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"),
                     reason="the memory of a process is read from /proc")
-def test_the_others_notice_nothing(lab, caplog):
+def test_other_tasks_notice_nothing(lab, caplog):
     async def main(address):
         over = asyncio.Event()
         enemies = [Hostile(address, over) for _ in range(HOSTILE)]
@@ -175,8 +175,8 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
     wait_until(lambda: lab.alive == 0)
 
 
-def test_a_call_of_others_that_raises_is_no_word_on_the_request_that_comes_with_it(server, connect,
-                                                                                   lab, caplog):
+def test_a_foreign_call_that_raises_does_not_fail_the_request_with_it(server, connect,
+                                                                      lab, caplog):
     class Post(service.Task):
         parallel = True
 

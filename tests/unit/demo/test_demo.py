@@ -88,7 +88,7 @@ def test_names_and_the_longest_function(tree):
 
 
 @pytest.mark.parametrize("most", [1, 3, 50])
-def test_no_more_calls_are_unfinished_than_told(most):
+def test_no_more_calls_are_unfinished_than_size(most):
     ahead = yielded = highest = 0
 
     def calls():

@@ -101,7 +101,7 @@ def test_wait_does_not_deny_the_end_that_the_future_has_reported(supervisor, loo
         hold.go()
 
 
-def test_wait_that_begins_before_the_future_is_settled_is_told_once(supervisor):
+def test_wait_that_begins_before_the_future_is_settled_is_reported_once(supervisor):
     begun, go, hold = threading.Event(), threading.Event(), Hold()
     task = supervisor.put_task(lambda: (begun.set(), go.wait(PATIENCE)))
     assert begun.wait(PATIENCE)

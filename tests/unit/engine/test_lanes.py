@@ -115,7 +115,7 @@ def check(run_queue, plain):
     assert run_queue.waiting == plain + sum(lane.entries for lane in run_queue.lanes)
 
 
-def test_the_most_urgent_of_a_lane_takes_its_first_turn(place, make):
+def test_the_most_urgent_of_a_lane_takes_its_first_entry(place, make):
     lane = lane_of(place)
     first, between, urgent = make(lane, rank=5), make(), make(lane, rank=-1)
     for task in (first, between, urgent):
@@ -123,7 +123,7 @@ def test_the_most_urgent_of_a_lane_takes_its_first_turn(place, make):
     assert pop_all(place.run_queue) == [urgent, between, first]
 
 
-def test_the_place_of_a_lane_passes_to_who_is_more_urgent(make):
+def test_the_slot_of_a_lane_passes_to_a_more_urgent_task(make):
     place = LanePool(1)
     lane = lane_of(place)
     mine, urgent = [make(lane) for _ in range(6)], make(priority=50)
@@ -152,7 +152,7 @@ def test_a_lane_whose_tasks_have_started_is_in_no_cycle(make):
         gc.enable()
 
 
-def test_a_closed_lane_holds_up_nobody_else(place, make):
+def test_a_blocked_lane_holds_up_no_other_lane(place, make):
     lane = lane_of(place, limit=1)
     mine, others = [make(lane) for _ in range(3)], [make() for _ in range(3)]
     for task in (*mine, *others):
@@ -179,7 +179,7 @@ def test_a_lane_may_be_in_front_of_another_priority(place, make):
     assert pop_all(place.run_queue) == [low]
 
 
-def test_a_withdrawn_task_leaves_no_turn(place, make):
+def test_a_withdrawn_task_leaves_no_entry(place, make):
     lane = lane_of(place)
     tasks = [make(lane) for _ in range(3)]
     for task in tasks:
@@ -210,7 +210,7 @@ def test_withdrawn_tasks_do_not_fill_the_memory(place, make):
     assert pop_all(place.run_queue) == [plain, kept]
 
 
-def test_turns_of_a_lane_that_was_dropped_do_no_harm(place, make):
+def test_entries_of_a_lane_that_was_dropped_do_no_harm(place, make):
     lane = lane_of(place)
     place.run_queue.push(make())
     task = make(lane)
@@ -310,7 +310,7 @@ def test_task_of_a_paused_lane_is_parked_unless_the_pool_drains(make):
     assert not lane.push_parked(make(lane))
 
 
-def test_who_walks_in_comes_behind_those_that_are_parked(make):
+def test_new_task_comes_behind_those_that_are_parked(make):
     """Between a lane's new setting and its reopening there is a moment when it has room, and others
     wait for that."""
     place = LanePool(0)
@@ -328,7 +328,7 @@ def test_who_walks_in_comes_behind_those_that_are_parked(make):
     assert pop_all(place.run_queue) == [first, second, late]
 
 
-def test_a_process_takes_one_place_of_a_lane(place, make):
+def test_a_process_takes_one_slot_of_a_lane(place, make):
     lane = lane_of(place, limit=1)
     tasks = [make(lane) for _ in range(5)]
     for task in tasks:
@@ -349,7 +349,7 @@ def test_a_process_takes_one_place_of_a_lane(place, make):
     assert run_queue.waiting == 0
 
 
-def test_aging_moves_turns(place, make):
+def test_aging_moves_entries(place, make):
     lane = lane_of(place)
     task = make(lane, 200)
     task._queued = 50.0

@@ -9,7 +9,7 @@ from atasker_like.engine.blocking import block, without_blocking
 from atasker_like.engine.loop_mailbox import mailbox_of
 
 
-def test_a_call_that_raises_does_not_hold_up_the_others():
+def test_a_call_that_raises_does_not_hold_up_later_calls():
     made, told = [], []
 
     async def main():

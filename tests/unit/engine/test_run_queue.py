@@ -31,7 +31,7 @@ def names(prefix, count):
     (10 ** 6, 3), (201, 3), (200, 3), (101, 3), (100, 5), (99, 5), (75, 5), (51, 5), (50, 9),
     (49, 9), (1, 9),
 ])
-def test_places_by_priority(priority, limit):
+def test_slots_by_priority(priority, limit):
     run_queue = RunQueue(3, 2, 4)
     for number in range(limit + 5):
         run_queue.push(make(priority))
@@ -111,7 +111,7 @@ def test_resize_counts_at_once_and_touches_nothing_that_runs():
     assert len(pop_all(run_queue)) == 1
 
 
-def test_peek_and_take_run_occupy_no_place():
+def test_peek_and_take_run_occupy_no_slot():
     run_queue = RunQueue(1)
     spec = TaskSpec(None, print, TaskOptions())
     same = [Task(spec, (), None, None) for _ in range(4)]
@@ -149,7 +149,7 @@ def test_many_of_one_priority_are_added_in_their_order():
     assert pop_all(run_queue) == ["first", "a", "b", "c", "last"]
 
 
-def test_a_task_is_offered_a_place_or_waits():
+def test_a_task_gets_a_slot_or_waits():
     run_queue = RunQueue(1, 1, 1)
     offered = [(priority, run_queue.acquire_or_enqueue(make(priority, str(priority))))
                for priority in (200, 200, 100, 100, 50, 50, 0)]
@@ -158,7 +158,7 @@ def test_a_task_is_offered_a_place_or_waits():
     assert (run_queue.active, run_queue.waiting) == (4, 3)
 
 
-def test_a_place_is_exchanged_for_the_next_task():
+def test_a_slot_passes_to_the_next_task():
     run_queue = RunQueue(1, 1, 0)
     run_queue.active = 2
     for priority in (200, 100):

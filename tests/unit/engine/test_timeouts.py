@@ -118,7 +118,7 @@ def test_timeout_of_an_attempt_does_not_end_the_next_attempt_of_the_task():
     assert owner.expired == ["a"]
 
 
-def test_attempts_that_start_while_others_expire_are_not_forgotten():
+def test_attempts_that_start_while_timeouts_expire_are_not_forgotten():
     owner = TaskOwner()
     take = owner._expired
 

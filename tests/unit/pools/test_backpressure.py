@@ -143,7 +143,7 @@ def test_map_that_is_refused_midway_leaves_nothing_behind(make_supervisor):
     blocker.go()
 
 
-def test_who_waits_outside_is_told_of_the_stop(make_supervisor):
+def test_blocked_submitters_learn_of_the_stop(make_supervisor):
     supervisor = single(make_supervisor, max_queued=1)
     blocker = Blocker(supervisor)
     call = background_task(len, supervisor=supervisor)
@@ -302,7 +302,7 @@ def test_several_intervals_at_once_and_withdrawn_tasks():
 
 
 @pytest.mark.parametrize("priority", [TASK_LOW, TASK_NORMAL])
-def test_endless_high_ones_do_not_starve_the_others(make_supervisor, priority):
+def test_endless_high_tasks_do_not_starve_the_rest(make_supervisor, priority):
     supervisor = single(make_supervisor, aging=0.01)
     done = threading.Event()
     end = monotonic() + PATIENCE
@@ -320,7 +320,7 @@ def test_endless_high_ones_do_not_starve_the_others(make_supervisor, priority):
     assert monotonic() < end
 
 
-def test_who_has_risen_may_use_the_reserve_of_its_class(make_supervisor):
+def test_promoted_task_may_use_the_reserve_of_its_class(make_supervisor):
     supervisor = make_supervisor(pool_size=1, reserve_normal=1, reserve_high=0)
     supervisor.set_thread_pool(aging=0.01)
     blocker = Blocker(supervisor, priority=TASK_LOW)

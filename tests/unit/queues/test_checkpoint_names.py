@@ -123,7 +123,7 @@ def test_a_file_of_the_version_before_is_used(tmp_path, supervisor):
 # -- bad input -------------------------------------------------------------------------------------
 
 
-def test_a_key_function_that_raises_is_told_with_the_item(supervisor):
+def test_a_key_function_that_raises_is_reported_with_the_item(supervisor):
     queue = ThreadQueue(supervisor=supervisor)
     with Checkpoint() as checkpoint, pytest.raises(InvalidArgumentError, match="KeyError.*item "
                                                                                "1.*'b'") as caught:

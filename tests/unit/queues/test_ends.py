@@ -129,7 +129,7 @@ def test_a_map_that_goes_on_after_a_reset_is_refused(supervisor):
     assert queue.run(timeout=PATIENCE).values == (2,)
 
 
-def test_results_may_be_cleared_while_others_wait_for_the_end(supervisor):
+def test_results_may_be_cleared_while_threads_wait_for_the_end(supervisor):
     queue = ThreadQueue(mode="infinite", supervisor=supervisor)
     queue.start()
     first, second = threading.Event(), threading.Event()

@@ -289,7 +289,7 @@ def test_value_of_a_cancelled_handle_raises_the_error_of_its_world(kind, error, 
     drive(kind, scenario, supervisor)
 
 
-def test_handle_of_an_async_queue_is_awaited_and_of_others_not(supervisor):
+def test_handle_of_an_async_queue_alone_is_awaitable(supervisor):
     async def scenario(queue, finish):
         async with queue:
             handle = queue.submit(co_double, 3)

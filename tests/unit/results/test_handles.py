@@ -124,7 +124,7 @@ def test_a_task_that_is_about_to_be_tried_again(stored, backend, result_of):
     assert backend.codec.decode(task.id, backend.read(task.id)).state is TaskState.RETRY
 
 
-def test_what_runs_is_seen_by_others(stored, backend):
+def test_what_runs_is_seen_by_other_processes(stored, backend):
     """The start of a task is stored, not only its end."""
     go = threading.Event()
     task = stored.put_task(go.wait, (PATIENCE,))

@@ -29,7 +29,7 @@ def query(path, question, *values):
         return found
 
 
-def test_what_others_find_in_it(path, make, supervisor):
+def test_what_another_process_finds_in_it(path, make, supervisor):
     """The format is what the documentation says: any tool can read it."""
     backend = make(ttl=1000)
     backend.clock = lambda: 5000.0
@@ -123,7 +123,7 @@ def test_expired_results_leave_the_file(path, make, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1, 4, 30])
-def test_expired_results_leave_the_file_as_fast_as_others_come(path, make, monkeypatch, size):
+def test_expired_results_leave_the_file_as_fast_as_new_ones_come(path, make, monkeypatch, size):
     monkeypatch.setattr(module, "MAX_SWEPT", 5)
     backend = make(ttl=10)
     now = 1000.0

@@ -311,7 +311,7 @@ def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
     assert any("are stored again" in message for message in caplog.messages)
 
 
-def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplog, monkeypatch):
+def test_a_stop_does_not_wait_without_end_for_a_store(make_supervisor, store, caplog, monkeypatch):
     monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.0)
     supervisor = make_supervisor()
     supervisor.set_result_backend(store)

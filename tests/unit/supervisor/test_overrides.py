@@ -179,7 +179,7 @@ def test_failed_process_task_is_marked_before_it_is_announced(recording):
     assert recording.names() == ["put", "started", "completed"]
 
 
-def test_task_that_nobody_looks_at_is_reported_all_the_same(recording, unseen):
+def test_task_without_references_is_reported_all_the_same(recording, unseen):
     wait_completed(background_task(functions.fail, supervisor=recording)())
     recording.stop(wait=PATIENCE)
     recording.calls.clear()

@@ -184,7 +184,7 @@ def test_putter_that_finds_the_room_taken_stays_first(made):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_putter_in_a_dead_loop_does_not_block_the_others(made, in_loops, closed):
+def test_putter_in_a_dead_loop_does_not_block_other_putters(made, in_loops, closed):
     narrow = made()
     narrow.put_nowait(0)
     gone = asyncio.new_event_loop()

@@ -18,7 +18,7 @@ from tests.support.threads import join, started
     ({"interval": 1, "overlap": False}, InvalidArgumentError,
      "overlap takes one of shift, skip, coalesce, queue, not False"),
 ])
-def test_false_values_are_refused_like_others(options, error, message):
+def test_false_values_are_refused_like_true_ones(options, error, message):
     with pytest.raises(error, match=message):
         background_worker(lambda: None, **options)
 

@@ -201,7 +201,7 @@ def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, m
     assert manager(supervisor).processes.starter._probing is False
 
 
-def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_supervisor, monkeypatch):
+def test_submission_during_the_import_in_a_foreign_process_is_logged(make_supervisor, monkeypatch):
     for module in (pools, starter):
         monkeypatch.setattr(module, "is_being_imported", lambda: True)
         monkeypatch.setattr(module, "end_if_pool_process", lambda: None)
@@ -215,8 +215,8 @@ def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_super
                          [("supervisor_default_process-3", True), ("MainProcess", True),
                           ("Process-1", False),
                           ("supervisor", False)])
-def test_pool_process_and_fork_server_end_with_the_status_and_others_do_not(monkeypatch, name,
-                                                                            ends):
+def test_pool_process_and_fork_server_alone_end_with_the_status(monkeypatch, name,
+                                                                ends):
     from multiprocessing import process
 
     ended = []

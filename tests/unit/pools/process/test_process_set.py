@@ -158,7 +158,7 @@ def test_log_records_come_to_the_handlers_here(make_supervisor, collector, metho
     assert later.getMessage() == "x" * relay.LONGEST + " ... (cut)"
 
 
-def test_a_handler_that_raises_is_logged_and_the_others_go_on(supervisor, collector, caplog):
+def test_a_handler_that_raises_is_logged_and_later_records_go_on(supervisor, collector, caplog):
     def emit(record, emit=collector.emit):
         emit(record)
         raise ValueError("no")

@@ -25,7 +25,7 @@ def test_an_error_that_was_not_pickled_for_lack_of_memory_is_one_of_memory():
 
 
 @pytest.mark.parametrize("pickled", [None, b"no pickle", b"N."])
-def test_an_error_that_cannot_be_rebuilt_is_told_in_words(pickled):
+def test_an_error_that_cannot_be_rebuilt_is_described(pickled):
     error = said("somewhere.Odd", pickled)
     assert type(error) is RemoteError and (error.type_name, error.message) == ("somewhere.Odd",
                                                                                "too bad")

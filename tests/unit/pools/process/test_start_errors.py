@@ -102,8 +102,8 @@ def launches(monkeypatch):
     FileNotFoundError(errno.ENOENT, "No usable temporary directory found"),
     OSError("AF_UNIX path too long"), os_error("EROFS"), os_error("ENOSPC"),
     os_error("EAFNOSUPPORT")], ids=str)
-def test_spawn_takes_the_place_of_a_fork_server_that_cannot_be(make_supervisor, launches, caplog,
-                                                               error):
+def test_spawn_replaces_a_fork_server_that_cannot_start(make_supervisor, launches, caplog,
+                                                        error):
     launches.error = error
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1, maxtasksperchild=1)
