@@ -12,7 +12,7 @@ from sys import float_info
 from types import FunctionType
 
 from . import _modes
-from ._inspect import described, generator_kind, name_of, shown
+from ._inspect import described, generator_kind, is_coroutine_function, name_of, shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["a_kind", "callable_or_none", "count", "cut_frames", "ends_traceback",
            "ends_tracebacks", "hashable", "in_seconds", "instance", "integer", "keywords_of",
-           "mapping", "nearest", "not_a_function", "number", "one_of", "positional", "rate",
-           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
+           "mapping", "nearest", "not_a_function", "number", "one_of", "plain", "plain_or_none",
+           "positional", "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
 
-#: Functions that a warning has named. No lock: adding to a set is atomic.
+#: The warnings that have been logged. No lock: adding to a set is atomic.
 _warned: set[str] = set()
 
 
@@ -70,6 +70,31 @@ def callable_or_none(name: str, value: Any) -> Any:
     """Check a function that may be left out, and return it."""
     if value is not None and not callable(value):
         raise InvalidTypeError(f"{name} takes a callable, not {type(value).__name__}")
+    return value
+
+
+def plain_or_none(name: str, value: Any, way: str) -> Any:
+    """Check a function that may be left out and is called without ``await``, and return it.
+
+    A program written for atasker gets one warning, since there a coroutine function is accepted.
+
+    :param way: what to give instead of a coroutine function.
+    """
+    if value is None:
+        return None
+    return plain(name, value, way)
+
+
+def plain(name: str, value: Any, way: str) -> Any:
+    """Check a function that is called without ``await``, as :func:`plain_or_none` does."""
+    if not callable(value):
+        raise InvalidTypeError(f"{name} takes a callable, not {type(value).__name__}")
+    if is_coroutine_function(value):
+        message = (f"{name} takes a plain function; {name_of(value)} is a coroutine function, "
+                   f"whose call does nothing by itself; {way}")
+        if not _modes.legacy:
+            raise InvalidTypeError(message)
+        _warn_once(message)
     return value
 
 
@@ -185,8 +210,12 @@ def runs_when_called(function: Any) -> None:
                f"the first line of its body; {way}, or submit one call for each item with map()")
     if not _modes.legacy:
         raise InvalidTypeError(message)
-    if name not in _warned and len(_warned) < _WARNED_MOST:
-        _warned.add(name)
+    _warn_once(message)
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned and len(_warned) < _WARNED_MOST:
+        _warned.add(message)
         log.warning("%s", message)
 
 

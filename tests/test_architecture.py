@@ -144,6 +144,7 @@ LAYERS = [
     ],
     [
         "queues",
+        "queues.item_keys",
         "queues.calls",
         "queues.bound",
         "queues.checkpoint",

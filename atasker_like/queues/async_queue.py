@@ -20,6 +20,7 @@ from .checkpoint import records_of
 from .groups import TaskGroup
 from .handles import LoopCall, TaskHandle, make_handles
 from .hooks import call_after_hooks, log_hook
+from .item_keys import item_keys
 from .steps import co_drive
 from .wait_group import WaitGroup
 
@@ -350,6 +351,7 @@ class AsyncQueue(TaskQueue):
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
         page = records_of(checkpoint, fn, key, namespace)
+        keys = item_keys(key, items)
         accepted: list[Task[Any]] = []
         aborts = self._aborts
 
@@ -364,11 +366,12 @@ class AsyncQueue(TaskQueue):
             if is_async_iterable(items):
                 position = 0
                 async for item in items:        # type: ignore[union-attr]
-                    for calls in iter_calls((item,), "amap", key, position):
+                    for calls in iter_calls((item,), "amap", keys, position):
                         await submit(calls)
                     position += 1
             else:
-                chunks = iter_calls(items, "amap", key, most=self.size)     # type: ignore[arg-type]
+                chunks = iter_calls(items, "amap", keys,        # type: ignore[arg-type]
+                                    most=self.size)
                 for calls in chunks:
                     await submit(calls)
             return make_handles(accepted, self._handle)

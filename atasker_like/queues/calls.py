@@ -7,15 +7,17 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from .._checks import a_kind, nearest
-from .._inspect import (accepts_keyword, copy_metadata, described, has_method,
-                        is_coroutine_function, name_of, names_keyword, shown)
+from .._inspect import (accepts_keyword, copy_metadata, has_method, is_coroutine_function, name_of,
+                        names_keyword)
 from ..engine.spec import undecorated
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Mapping, MutableMapping
+
+    from .item_keys import ItemKeys
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
@@ -86,22 +88,21 @@ def is_async_iterable(items: Any) -> bool:
 
 
 class Keyed:
-    """A call, with the key by which a checkpoint knows it."""
+    """A call, with the digest of the key by which a checkpoint knows it."""
 
     __slots__ = ("call", "key")
 
-    def __init__(self, call: Call, key: Any) -> None:
+    def __init__(self, call: Call, key: bytes) -> None:
         self.call: Call = call
-        self.key: Any = key
+        self.key: bytes = key
 
 
-def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
+def iter_calls(items: Iterable[Any], what: str, keys: ItemKeys | None = None,
                first: int = 0, most: int = 0) -> Iterable[list[Call]]:
     """Return the calls of items, in lists of calls that are submitted together.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the
-    former, a mapping for the latter; any other item is the only argument. With a key function, the
-    calls are
+    former, a mapping for the latter; any other item is the only argument. With keys, the calls are
     :class:`Keyed`.
 
     :param first: the position of the first item, for messages.
@@ -111,29 +112,18 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {a_kind(items)}{advice}")
-    calls = (_iter_calls(iter(items), abc.Mapping, min(most or CHUNK, CHUNK)) if key is None
-             else _iter_keyed_calls(enumerate(items, first), abc.Mapping, key))
+    calls = (_iter_calls(iter(items), abc.Mapping, min(most or CHUNK, CHUNK)) if keys is None
+             else _iter_keyed_calls(enumerate(items, first), abc.Mapping, keys))
     # No code of the application comes between the submissions of a collection: see _submit_all().
     return list(calls) if isinstance(items, abc.Sized) else calls
 
 
 def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
-                      key: Callable[[Any], Any]) -> Iterator[list[Call]]:
+                      keys: ItemKeys) -> Iterator[list[Call]]:
     for position, item in items:
-        try:
-            known_by = key(item)
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"key= raised {described(error)} for item {position}, {shown(item)}; it is called "
-                "with each item and returns the key of the item in the checkpoint") from error
-        try:
-            hash(known_by)
-        except Exception:       # whatever the object's __hash__ raises
-            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which "
-                                   "cannot be hashed; return a string, a number, or a tuple of "
-                                   "these") from None
+        key = keys.key_of(item, position)
         for [call] in _iter_calls(iter((item,)), mapping, 1):
-            yield [Keyed(call, known_by)]
+            yield [Keyed(call, key)]
 
 
 def _iter_calls(items: Iterator[Any], mapping: Any, most: int) -> Iterator[list[Call]]:

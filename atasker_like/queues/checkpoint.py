@@ -11,17 +11,16 @@ from __future__ import annotations
 import os
 import pickle
 from functools import partial
-from hashlib import blake2b
-from io import BytesIO
 
 from .._atomics import RLock
-from .._checks import a_kind, callable_or_none, ends_tracebacks
+from .._checks import a_kind, ends_tracebacks
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
 from ..engine.spec import undecorated
 from ..errors import CheckpointError, InvalidTypeError
 from .calls import Keyed
+from .item_keys import digest_of, spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -295,9 +294,10 @@ class FunctionRecords:
 
     def key(self, call: Call) -> bytes:
         """Return the key of a call."""
+        if type(call) is Keyed:
+            return call.key
         try:
-            spelled = b"key:" + spell(call.key) if type(call) is Keyed else spell(call)
-            return blake2b(spelled, digest_size=16).digest()
+            return digest_of(spell(call))
         except Exception as error:
             raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be "
                                    f"pickled, so it could not be known again: {error}") from error
@@ -341,7 +341,6 @@ def records_of(checkpoint: Checkpoint | None, function: Any, key: Any,
     if not isinstance(checkpoint, Checkpoint):
         raise InvalidTypeError(f"checkpoint takes a Checkpoint, not {a_kind(checkpoint)}; open the "
                                "file with Checkpoint(path)")
-    callable_or_none("key", key)
     return checkpoint.page(function) if namespace is None else checkpoint.page(function, namespace)
 
 
@@ -364,34 +363,3 @@ def name_of(function: Any) -> str:
                                f"own, and {shown(function)} is one; pass namespace='...', or use "
                                "a function that is defined with 'def'")
     return f"{attribute_of(function, '__module__', str)}.{name}"
-
-
-#: Types whose values are equal if and only if their reprs are.
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-
-
-def spell(value: Any) -> bytes:
-    """Return the bytes of an input; equal inputs have equal bytes in every process."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return f"{kind.__name__}:{value!r}".encode("utf-8", "surrogatepass")
-    if kind is tuple or kind is list:
-        if _PLAIN.issuperset(map(type, value)):     # as most arguments are
-            return f"{kind.__name__} of plain:{value!r}".encode("utf-8", "surrogatepass")
-        return _join(kind, map(spell, value))
-    if kind is dict:
-        return _join(kind, sorted(spell(item) for item in value.items()))
-    if kind is set or kind is frozenset:
-        return _join(kind, sorted(map(spell, value)))
-    # Without the memo of the pickler: with it, one string twice differs from two equal strings.
-    packed = BytesIO()
-    pickler = pickle.Pickler(packed, protocol=4)
-    pickler.fast = True
-    pickler.dump(value)
-    return b"pickle:" + packed.getvalue()
-
-
-def _join(kind: type, parts: Any) -> bytes:
-    # With lengths, so that the parts are unambiguous.
-    return kind.__name__.encode() + b"(" + b"".join(b"%d:%b" % (len(part), part)
-                                                    for part in parts) + b")"

@@ -24,6 +24,7 @@ from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, 
 from .checkpoint import records_of
 from .config import QueueConfig
 from .handles import make_handles
+from .item_keys import item_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Submitter(QueueConfig):
             self._check_open()
             spec = self._spec(fn, opts, options, keep_items)
             page = records_of(checkpoint, fn, key, namespace)
-            calls = iter_calls(items, "map", key, most=self.size)
+            calls = iter_calls(items, "map", item_keys(key, items), most=self.size)
             return self._submit_all(spec, calls, page)
         except SupervisorError as error:
             cut_frames(error)
@@ -193,7 +194,8 @@ class Submitter(QueueConfig):
         calls: list[Any] = []
         if items is not None:
             calls.append((tasks, self._spec(tasks, merged, {}, keep_items),
-                          iter_calls(items, "group", key, most=self.size)))
+                          iter_calls(items, "group", item_keys(key, items),
+                                     most=self.size)))
         elif key is not None:
             raise InvalidTypeError("key= is called with each item of a group, and needs items=")
         for position, call in enumerate(() if items is not None else _checked_group(tasks)):

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from atasker_like import Checkpoint, CheckpointError, InvalidTypeError, amap, pmap, run, tmap
-from atasker_like.queues.checkpoint import spell
+from atasker_like.queues.item_keys import spell
 
 from . import functions
 

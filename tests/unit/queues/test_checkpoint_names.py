@@ -2,7 +2,11 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 from contextlib import closing
+from datetime import date
+from decimal import Decimal
+from enum import Enum
 from functools import partial
 
 import pytest
@@ -11,6 +15,14 @@ from atasker_like import (AsyncQueue, Checkpoint, InvalidArgumentError, InvalidT
                           ThreadQueue, amap, run, tmap)
 
 from .functions import add, co_double, double, fail_at_one, same
+
+
+class Kind(Enum):
+    ONE = 1
+
+
+def count_arguments(*args, **kwargs):
+    return len(args) + len(kwargs)
 
 
 @pytest.fixture(params=["map", "group", "tmap", "amap"])
@@ -154,6 +166,87 @@ def test_unhashable_key_of_an_async_item_is_refused_with_its_position(supervisor
 
     with pytest.raises(InvalidTypeError, match="item 1, which cannot be hashed"):
         asyncio.run(main())
+
+
+class Plain:
+    """Objects that are compared by their identity, and are pickled as equal ones."""
+
+
+class Row:
+    """An item that cannot be pickled, and is equal to the others of its number."""
+
+    def __init__(self, number):
+        self.number = number
+        self.lock = threading.Lock()
+
+    def __eq__(self, other):
+        return self.number == other.number
+
+
+@pytest.mark.parametrize("made, why", [
+    (None, "None for item 0, 1, so"), (object(), "identity"), (Plain(), "Plain.*identity"),
+    (float("nan"), "NaN"), (("a", float("nan")), "NaN"), (("a", (object(),)), "identity"),
+    (frozenset([Plain()]), "identity"), (Decimal("nan"), "NaN")],
+    ids=["none", "object", "plain", "nan", "nan in a tuple", "object in tuples",
+         "plain in a set", "decimal"])
+def test_a_key_that_cannot_tell_items_apart_is_refused(called, made, why):
+    with Checkpoint() as checkpoint:
+        with pytest.raises(InvalidTypeError, match=f"(?s)key= returned .*{why}.* return "):
+            called(same, [1], checkpoint=checkpoint, namespace="n", key=lambda item: made)
+        assert not checkpoint.count()
+
+
+@pytest.mark.parametrize("made", ["a", 1, 0.5, b"a", True, (), ("a", None), frozenset("ab"),
+                                  Kind.ONE, Plain, double, len, date(2000, 1, 1)],
+                         ids=repr)
+def test_a_key_with_a_value_is_taken(supervisor, made):
+    with Checkpoint() as checkpoint:
+        for _ in range(2):
+            assert tmap(same, [7], checkpoint=checkpoint, namespace="n", key=lambda item: made,
+                        supervisor=supervisor) == (7,)
+        assert checkpoint.count() == 1
+
+
+@pytest.mark.parametrize("make", [list, iter, lambda items: dict.fromkeys(items).keys()],
+                         ids=["list", "iterator", "view"])
+def test_one_key_for_two_items_of_a_call_is_refused(called, make):
+    with Checkpoint() as checkpoint, pytest.raises(
+            InvalidArgumentError, match="'b' for item 2, 'bc', and for item 1, which differs"):
+        called(same, make(["a", "b", "bc"]), checkpoint=checkpoint, namespace="n",
+               key=lambda item: item[0])
+
+
+@pytest.mark.parametrize("make", [list, iter], ids=["list", "iterator"])
+@pytest.mark.parametrize("items", [
+    ["a", "b", "a"], [(1, 2), (3, 4), (1, 2)], [{"x": 1}, {"x": 2}, {"x": 1}],
+    [float("nan"), 5, float("nan")], [Row(1), Row(2), Row(1)]],
+    ids=["strings", "tuples", "dicts", "nans", "unpicklable"])
+def test_equal_items_of_a_call_may_have_one_key(supervisor, make, items):
+    with Checkpoint() as checkpoint:
+        for _ in range(2):
+            tmap(count_arguments, make(items), checkpoint=checkpoint, supervisor=supervisor,
+                 key=lambda item: str(getattr(item, "number", item)))
+        assert checkpoint.count() == 2
+
+
+def test_one_key_for_two_async_items_is_refused(supervisor):
+    async def items():
+        yield "a"
+        yield "ab"
+
+    async def main():
+        queue = AsyncQueue(supervisor=supervisor)
+        with Checkpoint() as checkpoint:
+            await queue.amap(asyncio.sleep, items(), checkpoint=checkpoint, namespace="n",
+                             key=lambda item: item[0])
+
+    with pytest.raises(InvalidArgumentError, match="for item 1, 'ab', and for item 0"):
+        asyncio.run(main())
+
+
+def test_an_object_without_a_value_is_refused_as_an_input(supervisor):
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="has no value"):
+        tmap(same, [object()], checkpoint=checkpoint, supervisor=supervisor)
 
 
 @pytest.mark.parametrize("call", [
