@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ._checks import ends_traceback
+from ._checks import ends_traceback, plain
 from ._generics import Generic, T_co
 from ._inspect import attribute_of
 from .errors import InvalidTypeError
@@ -125,12 +125,12 @@ class NoExecutor:
 def check_callback(callback: Any) -> None:
     """Check the argument of ``add_done_callback``.
 
-    :raises InvalidTypeError: it is not callable, or belongs to :func:`asyncio.wait`, which would
-        wait without end: callbacks are called in another thread than that of its loop.
+    :raises InvalidTypeError: it is not callable, is a coroutine function, or belongs to
+        :func:`asyncio.wait`, which would wait without end: callbacks are called in another thread
+        than that of its loop.
     """
-    if not callable(callback):
-        raise InvalidTypeError("add_done_callback takes a callable, not "
-                               f"{type(callback).__name__}")
+    plain("add_done_callback", callback,
+          "await the task in a coroutine, or have a plain function submit a task")
     if attribute_of(callback, "__module__", str) == "asyncio.tasks":
         raise InvalidTypeError("asyncio.wait() takes futures of its own loop, not tasks: use "
                                "co_wait_completed() or as_completed() of this package, or wrap "

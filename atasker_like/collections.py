@@ -5,7 +5,7 @@ from math import ceil
 from sys import float_info
 from threading import Event, Lock
 
-from ._checks import callable_or_none, ends_tracebacks, mapping, number
+from ._checks import ends_tracebacks, mapping, number, plain_or_none
 from ._inspect import attribute_of, call_on_error, is_coroutine_function, traceback_text
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
@@ -69,7 +69,8 @@ class FunctionCollection:
         if options:
             check_unknown(type(self), options,
                           ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
-        self.on_error: Callable[..., Any] | None = callable_or_none("on_error", on_error)
+        self.on_error: Callable[..., Any] | None = plain_or_none(
+            "on_error", on_error, "have a plain function submit a background_task")
         self.on_error_kwargs: dict[str, Any] = mapping("on_error_kwargs", on_error_kwargs)
         self.include_exceptions: bool = bool(include_exceptions)
         self.default_priority: Number = TASK_NORMAL

@@ -20,7 +20,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from weakref import ref
 
 from . import _checks
-from ._checks import cut_frames, ends_traceback, runs_when_called
+from ._checks import cut_frames, ends_traceback, plain_or_none, runs_when_called
 from ._inspect import described, is_coroutine_function, name_of
 from ._log import log
 from .constants import TASK_NORMAL, TT_MP, TT_THREAD
@@ -337,7 +337,7 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
     def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "",
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (), *,
                  priority: int | None = None, supervisor: TaskSupervisor | None = None) -> None:
-        _check_callable(initializer)
+        plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
         self._open(supervisor, max_workers, priority)
         ThreadPoolExecutor.__init__(self, max_workers)      # other libraries read its attributes
         if max_workers is None:
@@ -454,7 +454,7 @@ class ProcessExecutor(_LaneExecutor):
                  max_tasks_per_child: int | None = None, priority: int | None = None,
                  supervisor: TaskSupervisor | None = None,
                  serializer: SerializerModule | None = None) -> None:
-        _check_callable(initializer)
+        plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
         options = {"mp_context": mp_context, "initializer": initializer,
                    "max_tasks_per_child": max_tasks_per_child, "serializer": serializer}
         given = [name for name, value in options.items() if value is not None]
@@ -483,8 +483,3 @@ class ProcessExecutor(_LaneExecutor):
                 supervisor.stop()
         # Without a reference, a supervisor of the executor's own ends after its last task.
         self._parts = None
-
-
-def _check_callable(initializer: Any) -> None:
-    if initializer is not None and not callable(initializer):
-        raise InvalidTypeError(f"initializer takes a callable, not {type(initializer).__name__}")

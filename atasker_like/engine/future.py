@@ -25,6 +25,7 @@ from functools import partial
 from threading import Condition
 from weakref import ref
 
+from .._checks import plain
 from ..constants import TaskStatus
 from .blocking import deadline_of
 from .current import current
@@ -215,9 +216,8 @@ class FutureView(_FutureOf[T]):
         If it has ended already, the call is made before this method returns. The errors of
         callbacks are logged.
         """
-        if not callable(fn):
-            from ..errors import InvalidTypeError
-            raise InvalidTypeError(f"add_done_callback takes a callable, not {type(fn).__name__}")
+        plain("add_done_callback", fn,
+              "wrap the future with asyncio.wrap_future() and await it in a coroutine")
         self._task.add_done_callback(partial(_call_done_callback, self, fn))
 
     def _get_snapshot(self) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
-from .._checks import cut_frames, ends_traceback
+from .._checks import callable_or_none, cut_frames, ends_traceback
 from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
@@ -439,6 +439,9 @@ class AsyncQueue(TaskQueue):
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
                    loop: Any = None) -> TaskSpec:
         return super()._make_spec(function, options, self._bind_loop())
+
+    def _checked_initializer(self, initializer: Any) -> Any:
+        return callable_or_none("initializer", initializer)     # it is awaited
 
     def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function         # start() has called the initializer

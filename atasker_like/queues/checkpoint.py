@@ -18,6 +18,7 @@ from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
 from ..engine.spec import undecorated
+from ..engine.task_fields import index_of
 from ..errors import CheckpointError, InvalidTypeError
 from .calls import Keyed
 from .item_keys import digest_of, spell
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable
 
+    from ..engine.task import Task
     from .calls import Call
 
 __all__ = ["Checkpoint"]
@@ -319,7 +321,7 @@ class FunctionRecords:
                                   "clear() the function, or delete the file",
                                   self._checkpoint.path) from error
 
-    def keep(self, key: bytes, value: Any) -> None:
+    def keep(self, key: bytes, value: Any, task: Task[Any]) -> None:
         """Store a success. If that fails, the task is not affected, and the log has an error."""
         try:
             # Protocol 4 is known to every Python that this library supports.
@@ -327,8 +329,9 @@ class FunctionRecords:
             self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)",
                                       (self._function, key, packed))
         except Exception as error:
-            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s",
-                      self._function, described(error))
+            log.error("the success of task %s (%s), item %s, was not kept in checkpoint %s, so a "
+                      "later run calls the function for this item again: %s", task.name,
+                      task.short_id, index_of(task), self._checkpoint.path, described(error))
 
 
 def records_of(checkpoint: Checkpoint | None, function: Any, key: Any,

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import callable_or_none, count, ends_traceback, one_of, seconds_or_none
+from .._checks import count, ends_traceback, one_of, plain_or_none, seconds_or_none
 from ..constants import TASK_NORMAL
 from ..options import TaskOptions, unknown_option
 from ..tasks import supervisor_or_default
@@ -51,15 +51,13 @@ class QueueConfig:
         self.on_timeout: str = one_of("on_timeout", on_timeout, ON_TIMEOUT)
         self.rate: float | None = None if rate is None else _checks.rate("rate", rate)
         self.burst: int = count("burst", burst)
-        self.initializer: Callable[..., Any] | None = callable_or_none("initializer", initializer)
+        self.initializer: Callable[..., Any] | None = self._checked_initializer(initializer)
         self.initargs: tuple[Any, ...] = tuple(initargs)
         self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.pool_priority: int | None = TaskOptions(priority=pool_priority).priority
-        self.on_start: Callable[[Any], Any] | None = callable_or_none("on_start", on_start)
-        self.on_complete: Callable[[TaskResult], Any] | None = callable_or_none(
-            "on_complete", on_complete)
-        self.on_retry: Callable[[Any, BaseException], Any] | None = callable_or_none(
-            "on_retry", on_retry)
+        self.on_start: Callable[[Any], Any] | None = _hook("on_start", on_start)
+        self.on_complete: Callable[[TaskResult], Any] | None = _hook("on_complete", on_complete)
+        self.on_retry: Callable[[Any, BaseException], Any] | None = _hook("on_retry", on_retry)
         self._setup()
 
     def _label(self) -> str:
@@ -67,6 +65,15 @@ class QueueConfig:
         name = type(self).__name__
         return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
+    def _checked_initializer(self, initializer: Any) -> Any:
+        return plain_or_none("initializer", initializer,
+                             "call asyncio.run() in a plain function, or use an AsyncQueue, which "
+                             "awaits its initializer")
+
     def _setup(self) -> None:
         """Make the rest of the queue from its arguments."""
         raise NotImplementedError
+
+
+def _hook(name: str, hook: Any) -> Any:
+    return plain_or_none(name, hook, "have a plain function submit a task to another queue")

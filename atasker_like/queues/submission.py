@@ -540,7 +540,7 @@ class _SaveOnSuccess:
 
     def __call__(self, task: Task[Any]) -> None:
         if task._status == COMPLETED and type(task._outcome) is not Failure:
-            self._page.keep(self._key, task._outcome)
+            self._page.keep(self._key, task._outcome, task)
 
 
 def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:

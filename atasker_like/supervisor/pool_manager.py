@@ -295,8 +295,8 @@ class PoolManager:
         """Run a function in a pool thread at once; see ``TaskSupervisor.spawn_thread``."""
         from concurrent.futures import Future
 
-        if not callable(target):
-            raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
+        _checks.plain("spawn_thread", target,
+                      "call put_task(), which runs a coroutine function in a loop")
         future: Future[Any] = Future()
 
         def run() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .. import _checks, _modes
-from .._checks import a_kind, callable_or_none, seconds_or_none
+from .._checks import a_kind, plain_or_none, seconds_or_none
 from .._inspect import has_method
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .interpreter_exit import arm, follow_threads
@@ -160,7 +160,7 @@ class ProcessPools:
                     serializer: Any) -> None:
         if self.external is not None:
             self.use(None)
-        callable_or_none("initializer", initializer)
+        plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
         if maxtasksperchild is not None:
             maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
@@ -228,7 +228,7 @@ def _configure(pool: ProcessPool, start_method: str | None = None, initializer: 
                maxtasksperchild: int | None = None, max_age: Any = None,
                max_memory: int | None = None, serializer: Any = None) -> None:
     """Set the options of processes; None keeps a value."""
-    callable_or_none("initializer", initializer)
+    plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
     if serializer is not None:
         from ..pools.process.serializer import Serializer
 

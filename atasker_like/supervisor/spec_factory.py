@@ -4,7 +4,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from functools import partial
 
-from .._checks import callable_or_none, keywords_of, not_a_function, positional, runs_when_called
+from .._checks import keywords_of, not_a_function, plain_or_none, positional, runs_when_called
 from .._ids import new_id
 from .._inspect import is_coroutine_function, name_of, shown, wants_task_id
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
@@ -58,7 +58,7 @@ class SpecFactory:
         if not callable(target):
             raise not_a_function("a task", target)
         runs_when_called(target)
-        callable_or_none("callback", callback)
+        plain_or_none("callback", callback, "have a plain function submit a task")
         tt = _checked_kind(target, tt, options)
         pool = self._pools.pool_for(tt)
         if lane is not None:

@@ -14,7 +14,7 @@ from types import FunctionType
 
 from .. import _modes
 from .._atomics import RLock, Token
-from .._checks import (callable_or_none, count, ends_traceback, mapping, not_a_function,
+from .._checks import (count, ends_traceback, mapping, not_a_function, plain_or_none,
                        runs_when_called, seconds)
 from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
@@ -173,10 +173,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.priority: int = TASK_NORMAL
         self._worker_set_priority(get("priority"))
         self.o: Any | None = get("o")
-        self.on_error: Callable[..., Any] | None = callable_or_none("on_error", get("on_error"))
-        if is_coroutine_function(self.on_error):
-            raise InvalidTypeError("on_error takes a plain function: it is called while the error "
-                                   "is being handled; have it submit a background_task instead")
+        self.on_error: Callable[..., Any] | None = plain_or_none(
+            "on_error", get("on_error"), "have a plain function submit a background_task")
         self.on_error_kwargs: dict[str, Any] = mapping("on_error_kwargs", get("on_error_kwargs"))
         self.supervisor: TaskSupervisor = supervisor_or_default(get("supervisor"))
         self.poll_delay: Any = get("poll_delay", self.supervisor.poll_delay)

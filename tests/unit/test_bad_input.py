@@ -6,9 +6,12 @@ import types
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, AsyncQueue, BackgroundWorker,
-                          InvalidArgumentError, InvalidTypeError, ProcessQueue, TaskSupervisor,
-                          ThreadQueue, background_task, background_worker, co_mp_apply)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, AsyncQueue, BackgroundWorker, Checkpoint,
+                          FunctionCollection, InvalidArgumentError, InvalidTypeError,
+                          ProcessExecutor, ProcessQueue, TaskCollection, TaskSupervisor,
+                          ThreadExecutor, ThreadQueue, _checks, _modes, amap, background_task,
+                          background_worker, co_mp_apply, run, tmap)
+from tests.support import PATIENCE
 
 from ..contract.functions import add, co_nothing
 
@@ -60,6 +63,94 @@ def test_unknown_option_is_refused_with_the_nearest_one(apply):
 def test_impossible_option_is_refused_by_name(apply, options, name):
     with pytest.raises((ValueError, TypeError), match=name):
         apply(**options)
+
+
+# -- coroutine functions that nothing would await --------------------------------------------------
+
+
+class Calling:
+    """A callable object whose call makes a coroutine."""
+
+    async def __call__(self, *args, **kwargs):
+        return None
+
+
+@pytest.mark.parametrize("function", [co_nothing, functools.partial(co_nothing, 1), Calling()],
+                         ids=["function", "partial", "object"])
+@pytest.mark.parametrize("give", [
+    lambda supervisor, bad: ThreadQueue(initializer=bad, supervisor=supervisor),
+    lambda supervisor, bad: ProcessQueue(initializer=bad, supervisor=supervisor),
+    lambda supervisor, bad: tmap(abs, [-1], initializer=bad, supervisor=supervisor),
+    lambda supervisor, bad: ThreadQueue(on_start=bad, supervisor=supervisor),
+    lambda supervisor, bad: AsyncQueue(on_start=bad, supervisor=supervisor),
+    lambda supervisor, bad: AsyncQueue(on_complete=bad, supervisor=supervisor),
+    lambda supervisor, bad: AsyncQueue(on_retry=bad, supervisor=supervisor),
+    lambda supervisor, bad: background_task(add, callback=bad),
+    lambda supervisor, bad: background_task(add).options(callback=bad),
+    lambda supervisor, bad: background_task(co_nothing, callback=bad),
+    lambda supervisor, bad: supervisor.put_task(add, callback=bad),
+    lambda supervisor, bad: supervisor.spawn_thread(bad),
+    lambda supervisor, bad: supervisor.create_mp_pool(initializer=bad),
+    lambda supervisor, bad: supervisor.set_mp_pool(initializer=bad),
+    lambda supervisor, bad: ThreadExecutor(initializer=bad, supervisor=supervisor),
+    lambda supervisor, bad: ProcessExecutor(initializer=bad, supervisor=supervisor),
+    lambda supervisor, bad: background_worker(abs, on_error=bad),
+    lambda supervisor, bad: FunctionCollection(on_error=bad),
+    lambda supervisor, bad: TaskCollection(on_error=bad),
+    lambda supervisor, bad: tmap(abs, [1], checkpoint=Checkpoint(), key=bad,
+                                 supervisor=supervisor),
+    lambda supervisor, bad: ThreadQueue(supervisor=supervisor).group(
+        abs, [1], checkpoint=Checkpoint(), key=bad),
+], ids=["initializer", "of processes", "tmap", "on_start", "async on_start", "on_complete",
+        "on_retry", "callback", "bound callback", "coroutine callback", "put_task", "spawn_thread",
+        "create_mp_pool", "set_mp_pool", "executor", "process executor", "worker", "collection",
+        "task collection", "key", "group key"])
+def test_a_coroutine_function_that_nothing_awaits_is_refused(supervisor, give, function):
+    with pytest.raises(InvalidTypeError, match="(?s)takes a plain function; .* is a coroutine "
+                                               "function, whose call does nothing by itself; "
+                                               "[a-z]"):
+        give(supervisor, function)
+    assert supervisor.get_tasks() == {}
+
+
+def test_a_coroutine_function_as_a_done_callback_is_refused(supervisor):
+    task = supervisor.put_task(add, (1, 2))
+    with ThreadQueue(supervisor=supervisor) as queue:
+        for handle in (task, task.future(), queue.submit(add, 1, 2)):
+            with pytest.raises(InvalidTypeError, match="add_done_callback takes a plain function; "
+                                                       "co_nothing is a coroutine function"):
+                handle.add_done_callback(co_nothing)
+
+
+def test_an_async_queue_awaits_its_initializer(supervisor):
+    called = []
+
+    async def connect():
+        called.append(1)
+
+    assert run(amap(asyncio.sleep, [(0, 2)], initializer=connect, supervisor=supervisor)) == (2,)
+    assert called == [1]
+
+
+@pytest.mark.parametrize("give", [
+    lambda supervisor, bad: supervisor.put_task(add, (1, 2), callback=bad).value(PATIENCE),
+    lambda supervisor, bad: background_task(add, callback=bad),
+    lambda supervisor, bad: background_worker(abs, on_error=bad),
+    lambda supervisor, bad: FunctionCollection(on_error=bad),
+    lambda supervisor, bad: supervisor.create_mp_pool(initializer=bad),
+], ids=["put_task", "callback", "worker", "collection", "create_mp_pool"])
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_program_for_atasker_is_warned_of_a_coroutine_function_once(supervisor, give, caplog,
+                                                                      monkeypatch):
+    async def unawaited(*args):
+        return None
+
+    monkeypatch.setattr(_modes, "legacy", True)
+    monkeypatch.setattr(_checks, "_warned", set())
+    for _ in range(2):
+        give(supervisor, unawaited)
+    assert [text for text in caplog.messages if "takes a plain function" in text
+            and "unawaited is a coroutine function" in text] == caplog.messages[:1]
 
 
 @pytest.mark.parametrize("options, name",

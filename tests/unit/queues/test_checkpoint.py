@@ -155,9 +155,12 @@ def give_lock(_):
 
 def test_value_that_cannot_be_pickled_is_logged_and_not_kept(threads, checkpoint, caplog):
     queue = threads.make()
-    queue.map(give_lock, [1], checkpoint=checkpoint)
-    assert queue.run().succeeded == 1
-    assert "give_lock was not kept" in caplog.text and len(checkpoint) == 0
+    handles = queue.map(give_lock, [0, 1], checkpoint=checkpoint)
+    assert queue.run().succeeded == 2
+    for position, handle in enumerate(handles):
+        assert (f"success of task give_lock ({handle.task.short_id}), item {position}, was not "
+                "kept") in caplog.text
+    assert len(checkpoint) == 0
 
 
 def test_checkpoint_closed_before_a_run_logs_what_it_does_not_keep(threads, checkpoint, caplog):
