@@ -7,20 +7,16 @@ pools' priorities and fault handling.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from itertools import islice
 from threading import Semaphore
-from weakref import ref
 
 from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, not_a_function
-from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
-from ..errors import SupervisorError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..errors import SupervisorError, SupervisorStoppedError, WaitTimeoutError
 from ..options import TaskOptions
 
 TYPE_CHECKING = False
@@ -31,6 +27,7 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
     from .._generics import A, Q, R
+    from ..engine.future import FutureView
     from .base import Pool
 
 __all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView"]
@@ -40,55 +37,6 @@ _KEPT_SPECS = 256
 
 #: The most calls that ``imap`` submits ahead of the next result.
 _AHEAD = 256
-
-
-class _Work:
-    """The target of a task that has a :class:`concurrent.futures.Future`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        from concurrent.futures import Future
-
-        self.__qualname__ = name_of(function)
-        self._function = function
-        self.future: Future[Any] = Future()
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> None:
-        future = self.future
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            value = self._function(*args, **kwargs)
-        except BaseException as error:
-            with suppress(Exception):       # the task has ended before: see _end()
-                future.set_exception(error)
-        else:
-            with suppress(Exception):
-                future.set_result(value)
-
-    def start(self, task: Task[Any]) -> None:
-        """Submit the task."""
-        task._extra_fields().callbacks = [self._end]
-        task._spec.pool.submit(task)
-        # A weak reference, as the task's function refers to the future, which keeps its callbacks.
-        self.future.add_done_callback(partial(_cancel_with, ref(task)))
-
-    def _end(self, task: Task[Any]) -> None:
-        """End the future with the task if the function has not returned or never ran."""
-        future = self.future
-        if future.cancelled() or not future.done() and future.cancel():
-            if getattr(future, "_state", None) == "CANCELLED":
-                future.set_running_or_notify_cancel()       # wakes concurrent.futures.wait(), too
-            return
-        if future.done():
-            return
-        with suppress(Exception):           # its function may return at this moment
-            future.set_exception(TaskCancelledError(f"task {task.name} was cancelled"))
-
-
-def _cancel_with(found: ref[Task[Any]], future: Future[Any]) -> None:
-    task = found()
-    if task is not None and future.cancelled():
-        task.cancel()
 
 
 @ends_tracebacks("submit", "map")
@@ -108,7 +56,7 @@ class ThreadPoolView:
         self._pool = pool
         self._supervisor = supervisor       # it ends when it is no longer referred to
         self._is_shut_down = False
-        self._futures: set[Future[Any]] = set()
+        self._futures: set[FutureView[Any]] = set()
 
     def submit(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[R]:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
@@ -125,16 +73,19 @@ class ThreadPoolView:
             raise
 
     def _submit(self, caller: str, function: Callable[..., Any], args: tuple[Any, ...],
-                kwargs: dict[str, Any]) -> Future[Any]:
+                kwargs: dict[str, Any]) -> FutureView[Any]:
         if not callable(function):
             raise not_a_function(caller, function)
         if self._is_shut_down:
             raise SupervisorStoppedError("thread_pool.submit was called after "
                                          "thread_pool.shutdown(); submit a background_task, or "
                                          "call set_thread_pool() to use thread_pool again")
-        work = _Work(function)
-        work.start(Task(TaskSpec(self._pool, work, TaskOptions()), args, kwargs, copy_context()))
-        future = work.future
+        from ..engine.future import FutureView
+
+        task: Task[Any] = Task(TaskSpec(self._pool, function, TaskOptions()), args, kwargs or None,
+                               copy_context())
+        future: FutureView[Any] = FutureView(task)
+        self._pool.submit(task)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
@@ -152,19 +103,22 @@ class ThreadPoolView:
         """
         try:
             deadline = deadline_of(timeout)
-            futures = deque(self._submit("thread_pool.map", function, items, {})
-                            for items in zip(*iterables))
+            tasks = deque(self._submit("thread_pool.map", function, items, {}).task
+                          for items in zip(*iterables))
         except SupervisorError as error:
             cut_frames(error)
             raise
 
         def results() -> Iterator[Any]:
             try:
-                while futures:
-                    yield _result(futures.popleft(), deadline)
+                while tasks:
+                    if not (tasks[0].done() or tasks[0]._end(deadline)):
+                        raise WaitTimeoutError("thread_pool.map: a result was not there in time; "
+                                               "the calls that are left are cancelled")
+                    yield tasks.popleft().value()
             finally:
-                for future in futures:
-                    future.cancel()
+                for task in tasks:
+                    task.cancel()
 
         return results()
 
@@ -181,15 +135,7 @@ class ThreadPoolView:
                 future.cancel()
         if wait:
             for future in futures:
-                _await(future, None)
-
-
-def _await(future: Future[Any], deadline: float | None) -> bool:
-    if not future.done():
-        ended = Semaphore(0)
-        future.add_done_callback(lambda _: ended.release())
-        return _acquire(ended, deadline)
-    return True
+                future.task._end(None)
 
 
 def _acquire(ended: Semaphore, deadline: float | None) -> bool:
@@ -197,13 +143,6 @@ def _acquire(ended: Semaphore, deadline: float | None) -> bool:
     return block(lambda blocking=True, timeout=-1.0:
                  ended.acquire(blocking, None if timeout < 0 or not blocking else timeout),
                  deadline)
-
-
-def _result(future: Future[Any], deadline: float | None) -> Any:
-    if not _await(future, deadline):
-        raise WaitTimeoutError("thread_pool.map: a result was not there in time; the calls that "
-                               "are left are cancelled")
-    return future.result()
 
 
 # -- processes -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from atasker_like import WaitTimeoutError
+from atasker_like import WaitDeadlockError, WaitTimeoutError
 from tests.support import PATIENCE
 
 from . import functions as f
@@ -204,6 +204,34 @@ def test_future_of_thread_pool_that_is_cancelled_wakes_those_that_wait_for_it(su
     assert concurrent.futures.wait([second], PATIENCE).done == {second}
     gate.set()
     assert first.result(PATIENCE) and ran == []
+
+
+def test_future_of_thread_pool_lends_the_slot_of_a_waiting_call(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    pool = supervisor.thread_pool
+
+    def count_down(number):
+        return number and pool.submit(count_down, number - 1).result()
+
+    assert pool.submit(count_down, 3).result(PATIENCE) == 0
+
+
+def test_failed_call_of_thread_pool_counts_as_failed(supervisor):
+    future = supervisor.thread_pool.submit(lambda: 1 / 0)
+    assert isinstance(future.exception(PATIENCE), ZeroDivisionError)
+    assert supervisor.stats().thread.failed == 1
+
+
+def test_call_of_thread_pool_that_waits_for_itself_is_refused(supervisor):
+    futures, made = [], threading.Event()
+
+    def own():
+        assert made.wait(PATIENCE)
+        return futures[0].result()
+
+    futures.append(supervisor.thread_pool.submit(own))
+    made.set()
+    assert isinstance(futures[0].exception(PATIENCE), WaitDeadlockError)
 
 
 def test_future_of_thread_pool_ends_with_its_supervisor(make_supervisor):
