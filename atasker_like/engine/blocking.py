@@ -149,6 +149,10 @@ class Latch:
         except IndexError:
             self._open.release()
 
+    def acquire(self, blocking: bool = True, timeout: float = -1.0) -> bool:
+        """Wait as a lock does, without lending a slot. Return True if the latch opened."""
+        return self._open.acquire(blocking, timeout)
+
     def wait(self, deadline: float | None) -> bool:
         """Block until the latch opens or the deadline passes. Return True if it opened."""
         return block(self._open.acquire, deadline)

@@ -36,11 +36,13 @@ from time import monotonic
 from .._atomics import RLock
 from .._log import log
 from .._patched import made_anew
-from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .loop_mailbox import mailbox_of
+from .stuck_lanes import LOOKED_AT, full_lane_of, stuck_lanes
+from .suspended import waits_plainly
+from .wait_messages import describe, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,13 +72,10 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, WaitedTask]"]
 
-__all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_on",
-           "is_plain_thread", "warn_of_idle_loop"]
+__all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_for",
+           "block_on", "is_plain_thread", "request_accepted", "request_begins", "request_ends",
+           "warn_of_idle_loop"]
 
-QUEUED = int(TaskStatus.QUEUED)
-
-#: The most tasks of one wait that a search follows.
-LOOKED_AT = 64
 #: The most circles that warnings are logged for, one each.
 _WARNED_MOST = 1000
 
@@ -99,7 +98,7 @@ class Wait:
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""
-        return "the code" if self.waiter is None else _named(self.waiter)
+        return "the code" if self.waiter is None else named(self.waiter)
 
 
 class _UnconfirmedWait(Wait):
@@ -141,7 +140,7 @@ class _LoopWait(Wait):
         self._speaker = coroutine if here else waiter
 
     def subject(self) -> str:
-        return "the code" if self._speaker is None else _named(self._speaker)
+        return "the code" if self._speaker is None else named(self._speaker)
 
 
 class _CoroutineWait(_UnconfirmedWait):
@@ -158,7 +157,7 @@ class _CoroutineWait(_UnconfirmedWait):
         return self.waker.mailbox
 
     def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
+        return waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
                               self.waker.future)
 
     def fail(self, error: WaitDeadlockError) -> None:
@@ -179,7 +178,7 @@ class _RunWait(_CoroutineWait):
         self._runner = runner       # the coroutine's asyncio task
 
     def is_plain(self) -> bool:
-        return _waits_plainly(self._runner, self.waker.future)
+        return waits_plainly(self._runner, self.waker.future)
 
 
 class _ExecutorWait(_UnconfirmedWait):
@@ -215,7 +214,7 @@ class _ExecutorWait(_UnconfirmedWait):
         return mailbox_of(self._future.get_loop())
 
     def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
+        return waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
 
     def fail(self, error: WaitDeadlockError) -> None:
         lock = self._acquire.__self__       # the lock that the thread blocks on
@@ -239,6 +238,8 @@ _threads: dict[WaitedTask, Wait] = {}                   # by waiting task
 _loops: dict[Any, Wait] = {}                            # by blocked loop
 _coroutines: dict[WaitedTask | None, list[Wait]] = {}   # by waiting task; None outside of a task
 _runs: dict[Any, LoopRun] = {}                          # by blocking task, or by the LoopRun itself
+# By id, the task that waits for the answer to a request to a service, or None, and its wait.
+_requests: dict[str, tuple[WaitedTask | None, Wait | None]] = {}
 _warned: set[frozenset[str]] = set()
 
 
@@ -282,6 +283,10 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                 error = _judge(circle)
                 if error is not None:
                     raise error
+            elif deadline is None:
+                lane = full_lane_of(tasks)
+                if lane is not None:
+                    _warn_of_stuck_lane(lane)
             return block(acquire, deadline)
         finally:
             if waiter is not None:
@@ -293,6 +298,26 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
             _threads.pop(waiter, None)
         _loops.pop(loop, None)
         raise
+
+
+def block_for(tasks: Sequence[Any], acquire: Callable[..., bool], deadline: float | None,
+              certain: bool) -> bool:
+    """Block for an event that cannot come before tasks have ended, such as the run of a worker.
+
+    Arguments and errors as :func:`block_on`.
+    """
+    if current.pool_thread is None:
+        return block(acquire, deadline)
+
+    def entry() -> None:
+        pass
+
+    entered = [task for task in tasks if task._add_waiter(entry)]
+    try:
+        return block_on(entered, acquire, deadline, certain)
+    finally:
+        for task in entered:
+            task._remove_waiter(entry)
 
 
 def _may_lead_back(wait: Wait) -> bool:
@@ -479,13 +504,7 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
     run = _run_of_coroutine() if _runs else None
     if run is not None:
         return _await_in_run(*run, tasks, waker, certain)
-    pool_thread = current.pool_thread
-    if pool_thread is None:
-        waiter = current_coroutine_task.get()
-    else:
-        inside = task_of_inner_loop.get()
-        task = pool_thread.task
-        waiter = task if inside is None or inside[0] is not task else inside[1]
+    waiter = _task_of_coroutine()
     if waiter is None:
         return None
     wait = _CoroutineWait(waiter, tasks, certain, waker)
@@ -494,10 +513,20 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
         circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
-    lane = waiter._spec.lane
-    if lane is not None and any(task._spec.lane is lane for task in tasks):
-        waker.future.get_loop().call_soon(_wake_for_slots, lane)
+    lane = full_lane_of(tasks)
+    if lane is not None:    # later, as the coroutine may await several tasks at once
+        waker.future.get_loop().call_soon(_warn_of_stuck_lane, lane)
     return wait
+
+
+def _task_of_coroutine() -> WaitedTask | None:
+    """Return the task to which the running coroutine belongs, or None."""
+    pool_thread = current.pool_thread
+    if pool_thread is None:
+        return current_coroutine_task.get()
+    inside = task_of_inner_loop.get()
+    task: WaitedTask | None = pool_thread.task
+    return task if inside is None or inside[0] is not task else inside[1]
 
 
 def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker: FutureWaiter,
@@ -516,11 +545,44 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker:
     return wait
 
 
+# -- requests to services --------------------------------------------------------------------------
+
+
+def request_begins(request_id: str) -> None:
+    """Enter the wait of a coroutine for the answer to a request. Its task is not known yet."""
+    run = _run_of_coroutine() if _runs else None
+    _requests[request_id] = (_task_of_coroutine() if run is None else run[0].waiter), None
+
+
+def request_accepted(request_id: str, task: Any) -> None:
+    """Note the task of a request for which code of this process may wait; warn if it is stuck."""
+    found = _requests.get(request_id)
+    if found is None:
+        return
+    waiter = found[0]
+    if waiter is not None:
+        wait = Wait(waiter, (task,), False)
+        with _lock:
+            _coroutines.setdefault(waiter, []).append(wait)
+            _requests[request_id] = waiter, wait
+        lane = full_lane_of((task,))
+        if lane is not None:
+            _warn_of_stuck_lane(lane)
+    task._warn_if_held_up()
+
+
+def request_ends(request_id: str) -> None:
+    """Remove the wait for an answer."""
+    _, wait = _requests.pop(request_id, (None, None))
+    if wait is not None:
+        await_ends(wait)
+
+
 def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
     """Warn, once a loop, of a wait for a task whose loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
-                    "in another thread", _named(task))
+                    "in another thread", named(task))
 
 
 def await_ends(wait: Wait) -> None:
@@ -548,55 +610,20 @@ def _confirm(wait: _UnconfirmedWait) -> None:
             wait.fail(error)
 
 
-def _wake_for_slots(lane: Any) -> None:
-    """Warn if coroutines that wait for tasks of a lane hold all of its slots.
+def _warn_of_stuck_lane(lane: Any) -> None:
+    """Warn if the tasks that hold all slots of a lane wait for tasks that get none. (no lock)
 
-    Other code may raise the limit, or cancel one of the coroutines. So this is no error.
+    Other code may raise a limit, or cancel one of the tasks. So this is no error.
     """
-    if lane.limit is None:
-        return
     with _lock:
-        stuck = [waiter.name for waiter, waits in _coroutines.items()
-                 if waiter is not None and waiter._spec.lane is lane
-                 and all(task._spec.lane is lane and task._status == QUEUED
-                         for wait in waits for task in wait.tasks)]
-    if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
-        log.warning("%d coroutine(s) hold all slots of a queue or lane, and wait for tasks of it, "
-                    "which get none; the first is %s. Raise workers= of the queue or limit= of the "
-                    "lane, or await these tasks elsewhere", len(stuck), stuck[0])
-
-
-def _waits_plainly(running: Any, future: Any) -> bool:
-    """Return True if an asyncio task waits for a future outside of any ``with`` block.
-
-    Such a block might end the wait. The stack of a frame in one holds the method that leaves it.
-    """
-    if running is None or getattr(running, "_fut_waiter", None) is not future:
-        return False
-    from gc import get_referents
-    from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
-
-    step: Any = running.get_coro()
-    while True:
-        frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
-        held = get_referents(step) + ([] if frame is None else get_referents(frame))
-        if any(type(thing) in (FunctionType, MethodType)
-               and thing.__name__ in ("__exit__", "__aexit__")
-               for thing in held):
-            return False
-        if type(step) is CoroutineType:
-            following = step.cr_await
-        elif type(step) is GeneratorType:
-            following = step.gi_yieldfrom
-        elif type(step) is AsyncGeneratorType:
-            following = step.ag_await
-        else:       # an object in C that awaits a coroutine or a generator
-            following = next((thing for thing in held
-                              if type(thing) in (CoroutineType, GeneratorType, AsyncGeneratorType)),
-                              None)
-        if following is None:
-            return any(thing is future for thing in held)
-        step = following
+        held = [] if lane not in stuck_lanes(_threads, _coroutines) else [
+            task.name for task in {*_coroutines, *_threads}
+            if task is not None and task._spec.lane is lane]
+    if held and _is_new(f"lane {lane.name}", *held):
+        log.warning("%d task(s) hold all slots of a queue, lane or service, and wait for tasks of "
+                    "it, which get none; the first is %s. Raise workers= of the queue or limit= of "
+                    "the lane, set parallel = True in the task class of the service, or wait for "
+                    "these tasks elsewhere", len(held), held[0])
 
 
 # -- circles ---------------------------------------------------------------------------------------
@@ -655,33 +682,7 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
             if isinstance(wait, _UnconfirmedWait) and not wait.confirmed:
                 wait.mailbox().post(_confirm, wait)
                 return None
-        return WaitDeadlockError(_describe(circle))
+        return WaitDeadlockError(describe(circle))
     if _is_new(*(task.name for _, task in circle)):
-        log.warning("%s. If no timeout ends one of these waits, they never end", _describe(circle))
+        log.warning("%s. If no timeout ends one of these waits, they never end", describe(circle))
     return None
-
-
-def _named(task: WaitedTask) -> str:
-    return f"task {task.name} ({task.short_id})"
-
-
-def _describe(circle: Circle) -> str:
-    """Return a message about the waits of a circle, with advice."""
-    first = circle[0][0]
-    blocking = any(wait.loop is not None for wait, _ in circle)
-    if len(circle) == 1 and not blocking:
-        return f"{first.subject()} waits for itself; return, and let other code wait for it"
-    text = f"{first.subject()} waits for "
-    for position, (_, task) in enumerate(circle, 1):
-        following = circle[position % len(circle)][0]
-        text += _named(task)
-        if task is not following.waiter:
-            text += f", which needs the event loop that {following.subject()} blocks"
-            text += " while it waits for " if position < len(circle) else ""
-        elif position < len(circle):
-            text += ", which waits for "
-    if blocking:
-        return (f"a wait blocks the event loop that it needs: {text}; "
-                "use 'await' in code that runs in a loop")
-    return (f"tasks wait for each other in a circle: {text}; let one of them return what another "
-            f"one needs, instead of waiting")

@@ -14,6 +14,7 @@ from itertools import count
 
 from .. import _checks
 from .._checks import ends_tracebacks
+from ..engine.wait_graph import request_begins, request_ends
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
                       SupervisorStoppedError)
 from .addresses import Address
@@ -160,7 +161,7 @@ class Client:
 
     async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskFuture[Any]:
-        connection, future = await self._send(target, name, payload, metadata, check, confirm=True)
+        connection, future = await self._send(target, name, payload, metadata, check)
         try:
             await connection.accepted(future)
         except BaseException:
@@ -170,15 +171,27 @@ class Client:
 
     async def _execute(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> Any:
-        connection, future = await self._send(target, name, payload, metadata, check, confirm=False)
+        task_id = f"{self._prefix}-{next(self._numbers)}"
+        request_begins(task_id)
         try:
-            return await future
+            connection, future = await self._send(target, name, payload, metadata, check, task_id)
+            try:
+                return await future
+            finally:
+                connection.drop(future)
         finally:
-            connection.drop(future)
+            request_ends(task_id)
 
     async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                    check: bool, confirm: bool) -> tuple[ClientConnection, TaskFuture[Any]]:
-        task_id = f"{self._prefix}-{next(self._numbers)}"
+                    check: bool, task_id: str | None = None
+                    ) -> tuple[ClientConnection, TaskFuture[Any]]:
+        """Send a task, and return its future.
+
+        :param task_id: an id, if the caller needs no confirmation that the task is accepted.
+        """
+        confirm = task_id is None
+        if task_id is None:
+            task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
             line = encode_request(task_id, target, name, payload, metadata, confirm)
         except (TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ from .. import _checks, _fork
 from .._checks import ends_traceback, ends_tracebacks
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.current import current_task
+from ..engine.wait_graph import request_accepted
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option
@@ -236,6 +237,7 @@ class Service:
                 raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}",
                                        "stopped") from error
             raise
+        request_accepted(request.request_id, request.task)
 
     def _is_running_here(self) -> bool:
         """Return True if the caller is a handler of this service."""

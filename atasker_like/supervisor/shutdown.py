@@ -17,6 +17,8 @@ from .._log import log
 from .._threads import PackageThread, start_thread
 from ..engine.blocking import deadline_of_stop, remaining
 from ..engine.current import current, current_coroutine_task
+from ..engine.stuck_lanes import LOOKED_AT
+from ..engine.wait_graph import block_for
 from ..errors import SupervisorError
 from ..pools.cancelling import cancel_many
 from .run_state import STOPPED, STOPPING
@@ -93,8 +95,22 @@ class Shutdown:
                                   wait is not False)
         if wait is not False and not is_own_task:
             # The thread that finishes keeps the deadline of its stop; a later caller has its own.
-            state.stopped.wait(None if self._deadline == deadline else remaining(deadline))
+            self._wait(None if self._deadline == deadline else deadline)
         return self._report()
+
+    def _wait(self, deadline: float | None) -> None:
+        """Wait for the end of the stop; warn if a task of the supervisor waits for the caller."""
+        stopped = self._state.stopped
+
+        def acquire(blocking: bool = True, timeout: float = -1.0) -> bool:
+            return stopped.wait(0 if not blocking else None if timeout < 0 else timeout)
+
+        if current.pool_thread is None:
+            stopped.wait(remaining(deadline))
+        else:
+            tasks = [task for pool in self._pools.by_kind.values() for task in pool.all_tasks()]
+            # Not certain: an error must not leave the supervisor in the middle of its stop.
+            block_for(tasks[:LOOKED_AT], acquire, deadline, certain=False)
 
     def is_reentrant(self) -> bool:
         """Return True if the calling thread is inside a critical section of the supervisor."""

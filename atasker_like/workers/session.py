@@ -26,6 +26,7 @@ from .._log import log
 from ..constants import TT_THREAD
 from ..engine.blocking import Latch
 from ..engine.current import current_task
+from ..engine.wait_graph import block_for
 from .runners import make_runner
 
 TYPE_CHECKING = False
@@ -290,10 +291,13 @@ class Session:
         """Block until the session is done or the deadline passes.
 
         :return: True if it is done.
+        :raises WaitDeadlockError: the current run waits for the calling task.
         """
         latch = Latch()
         self.add_done_callback(latch)
-        return latch.wait(deadline) or self.done
+        task = self.task
+        return block_for([] if task is None else [task], latch.acquire, deadline,
+                         deadline is None) or self.done
 
     def wait_idle(self, is_settled: Callable[[], bool], deadline: float | None) -> bool:
         """Block until the session is idle and ``is_settled()`` holds, or is done.

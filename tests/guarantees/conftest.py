@@ -2,8 +2,10 @@
 import pytest
 
 from atasker_like import TaskSupervisor
+from atasker_like.engine import blocking, wait_graph
 from tests.support import PATIENCE
 from tests.support.internals import inject
+from tests.support.threads import wait_for
 
 
 @pytest.fixture
@@ -25,3 +27,15 @@ def make():
     yield make
     for supervisor in made:
         supervisor.stop(wait=PATIENCE, cancel_tasks=True)
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """Returns the warnings of this test that have a word in them. Nothing has been warned of
+    before, and no wait is left."""
+    monkeypatch.setattr(wait_graph, "_warned", set())
+    monkeypatch.setattr(blocking, "_warned", set())
+    yield lambda word: [record.getMessage() for record in caplog.records
+                        if record.levelname == "WARNING" and word in record.getMessage()]
+    wait_for(lambda: not any((wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
+                              wait_graph._runs, wait_graph._requests)), "no wait is left")

@@ -15,21 +15,11 @@ import pytest
 from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
                           WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
                           co_as_completed, co_wait_completed, current_task, loops, wait_completed)
-from atasker_like.engine import blocking, result, wait_graph
+from atasker_like.engine import result, wait_graph
 from tests.support import PATIENCE, ROOT
 from tests.support.threads import join, started, wait_for
 
-
-@pytest.fixture(autouse=True)
-def told(caplog, monkeypatch):
-    """Returns the warnings of this test that have a word in them. Nothing has been warned of
-    before, and no wait is left."""
-    monkeypatch.setattr(wait_graph, "_warned", set())
-    monkeypatch.setattr(blocking, "_warned", set())
-    yield lambda word: [record.getMessage() for record in caplog.records
-                        if record.levelname == "WARNING" and word in record.getMessage()]
-    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
-            wait_graph._runs) == ({}, {}, {}, {})
+pytestmark = pytest.mark.usefixtures("told")
 
 
 def first_of(tasks):
@@ -842,7 +832,7 @@ def test_coroutines_that_leave_a_slot_of_their_queue_are_not_warned_of(make_supe
             return (await queue.submit(parent)).value
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == 1
-    assert not told("places")
+    assert not told("hold all slots")
 
 
 # -- errors that nobody looked at ------------------------------------------------------------------
