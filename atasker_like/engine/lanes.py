@@ -299,6 +299,10 @@ class Lane:
         """The number of waiting tasks, without withdrawn ones."""
         return self.entries + self.parked
 
+    def is_full(self) -> bool:
+        """Return True if its limit allows no further task to run."""
+        return self.limit is not None and self.running >= self.limit
+
     def has_room(self) -> bool:
         """Return True if another task may wait in the lane."""
         return self.size is None or self.waiting < self.size

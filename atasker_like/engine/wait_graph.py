@@ -36,13 +36,11 @@ from time import monotonic
 from .._atomics import RLock
 from .._log import log
 from .._patched import made_anew
+from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .loop_mailbox import mailbox_of
-from .stuck_lanes import LOOKED_AT, full_lane_of, stuck_lanes
-from .suspended import waits_plainly
-from .wait_messages import describe, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +71,11 @@ if TYPE_CHECKING:
     Circle = list["tuple[Wait, WaitedTask]"]
 
 __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_for",
-           "block_on", "is_plain_thread", "request_accepted", "request_begins", "request_ends",
-           "warn_of_idle_loop"]
+           "block_on", "is_plain_thread", "warn_of_idle_loop"]
 
+QUEUED = int(TaskStatus.QUEUED)
+#: The most tasks of one wait that a search follows.
+LOOKED_AT = 64
 #: The most circles that warnings are logged for, one each.
 _WARNED_MOST = 1000
 
@@ -98,7 +98,7 @@ class Wait:
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""
-        return "the code" if self.waiter is None else named(self.waiter)
+        return "the code" if self.waiter is None else _named(self.waiter)
 
 
 class _UnconfirmedWait(Wait):
@@ -140,7 +140,7 @@ class _LoopWait(Wait):
         self._speaker = coroutine if here else waiter
 
     def subject(self) -> str:
-        return "the code" if self._speaker is None else named(self._speaker)
+        return "the code" if self._speaker is None else _named(self._speaker)
 
 
 class _CoroutineWait(_UnconfirmedWait):
@@ -157,7 +157,7 @@ class _CoroutineWait(_UnconfirmedWait):
         return self.waker.mailbox
 
     def is_plain(self) -> bool:
-        return waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
                               self.waker.future)
 
     def fail(self, error: WaitDeadlockError) -> None:
@@ -178,7 +178,7 @@ class _RunWait(_CoroutineWait):
         self._runner = runner       # the coroutine's asyncio task
 
     def is_plain(self) -> bool:
-        return waits_plainly(self._runner, self.waker.future)
+        return _waits_plainly(self._runner, self.waker.future)
 
 
 class _ExecutorWait(_UnconfirmedWait):
@@ -214,7 +214,7 @@ class _ExecutorWait(_UnconfirmedWait):
         return mailbox_of(self._future.get_loop())
 
     def is_plain(self) -> bool:
-        return waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
 
     def fail(self, error: WaitDeadlockError) -> None:
         lock = self._acquire.__self__       # the lock that the thread blocks on
@@ -238,8 +238,6 @@ _threads: dict[WaitedTask, Wait] = {}                   # by waiting task
 _loops: dict[Any, Wait] = {}                            # by blocked loop
 _coroutines: dict[WaitedTask | None, list[Wait]] = {}   # by waiting task; None outside of a task
 _runs: dict[Any, LoopRun] = {}                          # by blocking task, or by the LoopRun itself
-# By id, the task that waits for the answer to a request to a service, or None, and its wait.
-_requests: dict[str, tuple[WaitedTask | None, Wait | None]] = {}
 _warned: set[frozenset[str]] = set()
 
 
@@ -284,7 +282,7 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                 if error is not None:
                     raise error
             elif deadline is None:
-                lane = full_lane_of(tasks)
+                lane = _full_lane_of(tasks)
                 if lane is not None:
                     _warn_of_stuck_lane(lane)
             return block(acquire, deadline)
@@ -513,7 +511,7 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
         circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
-    lane = full_lane_of(tasks)
+    lane = _full_lane_of(tasks)
     if lane is not None:    # later, as the coroutine may await several tasks at once
         waker.future.get_loop().call_soon(_warn_of_stuck_lane, lane)
     return wait
@@ -545,44 +543,11 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker:
     return wait
 
 
-# -- requests to services --------------------------------------------------------------------------
-
-
-def request_begins(request_id: str) -> None:
-    """Enter the wait of a coroutine for the answer to a request. Its task is not known yet."""
-    run = _run_of_coroutine() if _runs else None
-    _requests[request_id] = (_task_of_coroutine() if run is None else run[0].waiter), None
-
-
-def request_accepted(request_id: str, task: Any) -> None:
-    """Note the task of a request for which code of this process may wait; warn if it is stuck."""
-    found = _requests.get(request_id)
-    if found is None:
-        return
-    waiter = found[0]
-    if waiter is not None:
-        wait = Wait(waiter, (task,), False)
-        with _lock:
-            _coroutines.setdefault(waiter, []).append(wait)
-            _requests[request_id] = waiter, wait
-        lane = full_lane_of((task,))
-        if lane is not None:
-            _warn_of_stuck_lane(lane)
-    task._warn_if_held_up()
-
-
-def request_ends(request_id: str) -> None:
-    """Remove the wait for an answer."""
-    _, wait = _requests.pop(request_id, (None, None))
-    if wait is not None:
-        await_ends(wait)
-
-
 def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
     """Warn, once a loop, of a wait for a task whose loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
-                    "in another thread", named(task))
+                    "in another thread", _named(task))
 
 
 def await_ends(wait: Wait) -> None:
@@ -615,8 +580,10 @@ def _warn_of_stuck_lane(lane: Any) -> None:
 
     Other code may raise a limit, or cancel one of the tasks. So this is no error.
     """
+    from .stuck_lanes import stuck_lanes
+
     with _lock:
-        held = [] if lane not in stuck_lanes(_threads, _coroutines) else [
+        held = [] if lane not in stuck_lanes(_threads, _coroutines, LOOKED_AT) else [
             task.name for task in {*_coroutines, *_threads}
             if task is not None and task._spec.lane is lane]
     if held and _is_new(f"lane {lane.name}", *held):
@@ -676,6 +643,8 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
 
     If a wait is not confirmed yet, ask its loop to confirm it. If the circle is uncertain, warn.
     """
+    from .wait_messages import describe
+
     if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early
            for wait, task in circle):
         for wait, _ in circle:
@@ -685,4 +654,22 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
         return WaitDeadlockError(describe(circle))
     if _is_new(*(task.name for _, task in circle)):
         log.warning("%s. If no timeout ends one of these waits, they never end", describe(circle))
+    return None
+
+
+def _named(task: WaitedTask) -> str:
+    return f"task {task.name} ({task.short_id})"
+
+
+def _waits_plainly(running: Any, future: Any) -> bool:
+    from .suspended import waits_plainly
+
+    return waits_plainly(running, future)
+
+
+def _full_lane_of(tasks: Sequence[WaitedTask]) -> Any:
+    """Return the full lane in which one of the tasks waits, or None."""
+    for task in tasks[:LOOKED_AT]:
+        if task._status == QUEUED and task._spec.lane is not None and task._spec.lane.is_full():
+            return task._spec.lane
     return None

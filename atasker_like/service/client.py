@@ -14,7 +14,7 @@ from itertools import count
 
 from .. import _checks
 from .._checks import ends_tracebacks
-from ..engine.wait_graph import request_begins, request_ends
+from ..engine.requests import request_begins, request_ends
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
                       SupervisorStoppedError)
 from .addresses import Address

@@ -18,7 +18,7 @@ from .. import _checks, _fork
 from .._checks import ends_traceback, ends_tracebacks
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.current import current_task
-from ..engine.wait_graph import request_accepted
+from ..engine.requests import request_accepted
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option

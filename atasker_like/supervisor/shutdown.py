@@ -17,8 +17,7 @@ from .._log import log
 from .._threads import PackageThread, start_thread
 from ..engine.blocking import deadline_of_stop, remaining
 from ..engine.current import current, current_coroutine_task
-from ..engine.stuck_lanes import LOOKED_AT
-from ..engine.wait_graph import block_for
+from ..engine.wait_graph import LOOKED_AT, block_for
 from ..errors import SupervisorError
 from ..pools.cancelling import cancel_many
 from .run_state import STOPPED, STOPPING

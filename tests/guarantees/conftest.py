@@ -2,7 +2,7 @@
 import pytest
 
 from atasker_like import TaskSupervisor
-from atasker_like.engine import blocking, wait_graph
+from atasker_like.engine import blocking, requests, wait_graph
 from tests.support import PATIENCE
 from tests.support.internals import inject
 from tests.support.threads import wait_for
@@ -38,4 +38,4 @@ def told(caplog, monkeypatch):
     yield lambda word: [record.getMessage() for record in caplog.records
                         if record.levelname == "WARNING" and word in record.getMessage()]
     wait_for(lambda: not any((wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
-                              wait_graph._runs, wait_graph._requests)), "no wait is left")
+                              wait_graph._runs, requests._requests)), "no wait is left")
