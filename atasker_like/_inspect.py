@@ -72,6 +72,8 @@ def is_coroutine_function(function: Any) -> bool:
     """Return True if a call of a function returns a coroutine, without importing inspect."""
     while issubclass(type(function), partial):
         function = function.func
+    if type(function) is FunctionType and not function.__dict__:    # most functions have no marks
+        return bool(function.__code__.co_flags & _CO_COROUTINE)
     for candidate in (attribute_of(function, "__func__", FunctionType) or function,
                       attribute_of(type(function), "__call__", object)):
         code = attribute_of(candidate, "__code__", CodeType)
