@@ -78,8 +78,9 @@ class WaitDeadlockError(SupervisorError, RuntimeError):
     """A wait that cannot end was about to begin. The message names the tasks.
 
     A task waits for itself, or tasks wait for each other in a circle. Or blocking code waits for a
-    coroutine task in the event loop that this task needs. If a timeout or another thread may still
-    end the wait, a warning is logged instead.
+    coroutine task in the event loop that this task needs. Or an initializer waits for a task of its
+    own queue, with or without a timeout. If a timeout or another thread may still end a circle, a
+    warning is logged instead.
     """
 
 

@@ -26,6 +26,7 @@ from ._log import log
 from .constants import TASK_NORMAL, TT_MP, TT_THREAD
 from .engine.blocking import deadline_of
 from .engine.future import FutureView
+from .engine.initializers import call_initializer
 from .engine.lanes import Lane
 from .engine.spec import AnnouncedFunction, TaskSpec, undecorated
 from .errors import (ClosedError, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
@@ -368,12 +369,12 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
             return
         assert self._call_initializer is not None
         try:
-            self._call_initializer(*self._arguments)
+            call_initializer(self._call_initializer, self._arguments)
         except BaseException as error:
             raise PoolBrokenError(
-                f"the initializer of {self._name} raised {described(error)} in a thread, so the "
-                "call did not run there; the next call of the executor in this thread tries the "
-                "initializer again") from error
+                f"the initializer of {self._name} raised an error in a thread, so the call did not "
+                "run there; the next call of the executor in this thread tries the initializer "
+                f"again. The error is {described(error)}") from error
         self._local.is_ready = True
 
     def _name_thread(self) -> None:

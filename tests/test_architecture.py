@@ -55,6 +55,7 @@ LAYERS = [
         "engine.suspended",
         "engine.wait_messages",
         "engine.stuck_lanes",
+        "engine.initializers",
         "engine.wait_graph",
         "engine.requests",
         "engine.future",

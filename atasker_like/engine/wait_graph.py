@@ -40,6 +40,7 @@ from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
+from .initializers import check_async_initializer, check_initializer, initializing
 from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
@@ -253,6 +254,8 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
     """
     pool_thread = current.pool_thread
     waiter = None if pool_thread is None else pool_thread.task
+    if initializing:
+        check_initializer(waiter, tasks)
     loop = running_loop()
     if deadline is not None and deadline <= monotonic():
         return block(acquire, deadline)
@@ -499,6 +502,8 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
 
     Return None outside of a task.
     """
+    if initializing:
+        check_async_initializer(tasks)
     run = _run_of_coroutine() if _runs else None
     if run is not None:
         return _await_in_run(*run, tasks, waker, certain)

@@ -10,8 +10,10 @@ from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
+from ..engine.initializers import initializing
 from ..engine.loop_mailbox import FutureWaiter, mailbox_of
-from ..errors import ClosedError, InvalidTypeError, QueueFullError, QueueStateError, SupervisorError
+from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
+                      SupervisorError, WaitDeadlockError)
 from ..pools.cancelling import cancel_many
 from ..waiting import co_show_progress, shows_progress
 from .base import TaskQueue
@@ -499,24 +501,35 @@ class AsyncQueue(TaskQueue):
         """Call the initializer, unless it has been called.
 
         One coroutine calls it at a time. If it raises, the next one calls it again.
+
+        :raises WaitDeadlockError: the initializer itself calls this.
         """
+        from asyncio import current_task
+
         while self.initializer is not None and not self._initialized:
-            initializing = self._initializing
-            if initializing is not None:
+            under_way = self._initializing
+            caller = current_task()
+            if under_way is not None:
+                if initializing.get(caller) is self._lane:
+                    raise WaitDeadlockError("the initializer of an AsyncQueue waits for its own "
+                                            "queue, which starts when the initializer has ended; "
+                                            "call the function in the initializer")
                 waiter = FutureWaiter()
-                if initializing.add_waiter(waiter):
+                if under_way.add_waiter(waiter):
                     await waiter.future
                 continue
-            initializing = self._initializing = WaitGroup()
-            initializing.add(1)
+            under_way = self._initializing = WaitGroup()
+            under_way.add(1)
             try:
+                initializing[caller] = self._lane
                 made = self.initializer(*self.initargs)
                 if isinstance(made, Awaitable):
                     await made
                 self._initialized = True
             finally:
+                initializing.pop(caller, None)
                 self._initializing = None
-                initializing.done(1)
+                under_way.done(1)
 
     async def _await_task(self, task: Task[Any], deadline: float | None) -> bool:
         return await task._co_end(deadline)

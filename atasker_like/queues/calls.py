@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from .._checks import a_kind, nearest
 from .._inspect import (accepts_keyword, copy_metadata, has_method, is_coroutine_function, name_of,
                         names_keyword)
+from ..engine.initializers import call_initializer
 from ..engine.spec import undecorated
 from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
@@ -197,7 +198,7 @@ class InitializedCall:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.ready.called:
-            self.initializer(*self.initargs)
+            call_initializer(self.initializer, self.initargs)
             self.ready.called = True
         return self.__wrapped__(*args, **kwargs)
 

@@ -12,9 +12,10 @@ import types
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
-                          WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
-                          co_as_completed, co_wait_completed, current_task, loops, wait_completed)
+from atasker_like import (TT_COROUTINE, AsyncQueue, PoolBrokenError, ProcessQueue,
+                          TaskCancelledError, ThreadExecutor, ThreadQueue, WaitDeadlockError,
+                          WaitTimeoutError, as_completed, background_task, co_as_completed,
+                          co_wait_completed, current_task, loops, wait_completed)
 from atasker_like.engine import result, wait_graph
 from tests.support import PATIENCE, ROOT
 from tests.support.threads import join, started, wait_for
@@ -997,3 +998,106 @@ def test_finalizer_that_logs_an_unseen_error_parses_no_source(supervisor, caplog
     wait_for(lambda: "ValueError: unseen" in caplog.text, "the record")
     assert "KeyError: 'its cause'" in caplog.text and 'in fail\n    raise' in caplog.text
     assert not parsed
+
+
+# -- initializers that wait for their own queue ----------------------------------------------------
+
+
+OWN = "an initializer waits for task abs .* of its own queue or executor, and .*; call the function"
+
+
+@pytest.mark.parametrize("way", BLOCKING)
+def test_initializer_that_waits_for_a_task_of_its_own_queue_is_refused(make_supervisor, way):
+    """The task would call the initializer in one more thread, which would wait, too, and so on."""
+    calls = []
+
+    def initialize():
+        calls.append(1)
+        BLOCKING[way](queue.submit(abs, -5).task)
+
+    queue = ThreadQueue(workers=1, initializer=initialize, supervisor=make_supervisor())
+    handles = [queue.submit(abs, -1), queue.submit(abs, -2)]
+    queue.run(PATIENCE)
+    for handle in handles:
+        with pytest.raises(WaitDeadlockError, match=OWN):
+            handle.value()
+    assert calls == [1]
+
+
+def test_initializer_that_waits_in_a_loop_of_its_own_is_refused(make_supervisor):
+    def initialize():
+        asyncio.run(co_wait_completed([queue.submit(abs, -5).task]))
+
+    queue = ThreadQueue(workers=1, initializer=initialize, supervisor=make_supervisor())
+    handle = queue.submit(abs, -1)
+    queue.run(PATIENCE)
+    with pytest.raises(WaitDeadlockError, match=OWN):
+        handle.value()
+
+
+def test_initializer_of_an_executor_that_waits_for_its_own_call_is_refused(make_supervisor):
+    def initialize():
+        executor.submit(abs, -5).result(PATIENCE)
+
+    with ThreadExecutor(1, initializer=initialize, supervisor=make_supervisor()) as executor:
+        with pytest.raises(PoolBrokenError, match=OWN):
+            executor.submit(abs, -1).result(PATIENCE)
+
+
+def test_initializer_that_submits_to_its_own_queue_and_raises_is_not_called_without_end(
+        make_supervisor):
+    calls = []
+
+    def initialize():
+        calls.append(1)
+        queue.submit(abs, -5)
+        raise OSError("no connection")
+
+    queue = ThreadQueue(workers=1, initializer=initialize, supervisor=make_supervisor())
+    handle = queue.submit(abs, -1)
+    summary = queue.run(PATIENCE)
+    with pytest.raises(OSError):
+        handle.value()
+    with pytest.raises(WaitDeadlockError, match=r"submits tasks to its own queue.*another queue. "
+                                                r"In task abs \(.*\), it raised OSError: no conn"):
+        summary.results[-1].unwrap()
+    assert len(calls) == 2 and summary.failed == 3
+
+
+def test_initializer_that_submits_to_its_own_queue_without_waiting_is_allowed(make_supervisor):
+    done = []
+    queue = ThreadQueue(workers=1, initializer=lambda: queue.submit(done.append, 1),
+                        supervisor=make_supervisor())
+    handle = queue.submit(abs, -1)
+    assert queue.run(PATIENCE).failed == 0 and handle.value() == 1 and done
+
+
+def test_initializer_that_waits_for_another_queue_is_allowed(make_supervisor):
+    supervisor = make_supervisor()
+    with ThreadQueue(supervisor=supervisor) as other:
+        queue = ThreadQueue(workers=1, supervisor=supervisor,
+                            initializer=lambda: other.submit(abs, -5).wait(PATIENCE))
+        handle = queue.submit(abs, -1)
+        queue.run(PATIENCE)
+        assert handle.value() == 1
+
+
+@pytest.mark.parametrize("way", ["await", "co_wait_completed", "run", "join", "start"])
+def test_initializer_of_an_async_queue_that_waits_for_its_queue_is_refused(make_supervisor, way):
+    async def initialize():
+        if way == "await":
+            await queue.submit(asyncio.sleep, 0)
+        elif way == "co_wait_completed":
+            await co_wait_completed(queue.submit(asyncio.sleep, 0).task)
+        else:
+            await getattr(queue, way)()
+
+    async def main():
+        nonlocal queue
+        queue = AsyncQueue(initializer=initialize, supervisor=make_supervisor())
+        queue.submit(asyncio.sleep, 0)
+        await asyncio.wait_for(queue.start(), PATIENCE)
+
+    queue = None
+    with pytest.raises(WaitDeadlockError, match="initializer .*waits for .* own queue"):
+        asyncio.run(main())
