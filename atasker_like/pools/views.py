@@ -7,11 +7,14 @@ pools' priorities and fault handling.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
-from threading import Semaphore
+from os import getpid
+from threading import Semaphore, get_ident
 
 from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, not_a_function
+from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
@@ -37,6 +40,9 @@ _KEPT_SPECS = 256
 
 #: The most calls that ``imap`` submits ahead of the next result.
 _AHEAD = 256
+
+#: The threads that call a callback of ``mp_pool``. Adding and removing one is a single step.
+_telling: set[int] = set()
 
 
 @ends_tracebacks("submit", "map")
@@ -151,52 +157,106 @@ def _acquire(ended: Semaphore, deadline: float | None) -> bool:
 class PoolResult:
     """The result of ``apply_async`` or ``map_async``.
 
-    It is like a :class:`multiprocessing.pool.AsyncResult`.
+    It is like a :class:`multiprocessing.pool.AsyncResult`. The calls have ended when the callback,
+    too, has returned. Inside a callback, the methods wait for calls, and for no callback.
     """
 
     def __init__(self, tasks: list[Task[Any]], single: bool, callback: Callable[[Any], Any] | None,
-                 error_callback: Callable[[BaseException], Any] | None) -> None:
+                 error_callback: Callable[[BaseException], Any] | None,
+                 untold: set[PoolResult]) -> None:
         self._tasks = tasks
         self._single = single
-        if callback is not None or error_callback is not None:
-            done = Latch(max(1, len(tasks)))
-            left = [None] * (len(tasks) - 1)
+        #: The process whose threads have to call the callback; 0 if it has been called.
+        self._teller = 0
+        self._waiters: list[Latch] = []     # of threads that wait until the callback has returned
+        if callback is None and error_callback is None:
+            return
+        self._teller = getpid()
+        untold.add(self)
+        left = [None] * (len(tasks) - 1)
 
-            def ended(task: Task[Any]) -> None:
-                done()
-                try:
-                    left.pop()              # atomic: only the last task finds the list empty
-                except IndexError:
-                    self._tell(callback, error_callback)
+        def ended(task: Task[Any]) -> None:
+            try:
+                left.pop()                  # atomic: only the last task finds the list empty
+            except IndexError:
+                self._tell(callback, error_callback, untold)
 
-            for task in tasks:
-                task.add_done_callback(ended)
-            if not tasks:
-                self._tell(callback, error_callback)
+        for task in tasks:
+            task.add_done_callback(ended)
+        if not tasks:
+            self._tell(callback, error_callback, untold)
 
     def _tell(self, callback: Callable[[Any], Any] | None,
-              error_callback: Callable[[BaseException], Any] | None) -> None:
+              error_callback: Callable[[BaseException], Any] | None,
+              untold: set[PoolResult]) -> None:
+        """Call the callback, then wake the threads that wait for it."""
+        thread = get_ident()
+        is_outermost = thread not in _telling
+        _telling.add(thread)
         try:
-            value = self.get(0)
-        except BaseException as error:
-            if error_callback is not None:
-                error_callback(error)
-        else:
-            if callback is not None:
-                callback(value)
+            try:
+                value = self._value()
+            except BaseException as error:
+                if error_callback is not None:
+                    error_callback(error)
+            else:
+                if callback is not None:
+                    callback(value)
+        except BaseException:
+            log.exception("a callback of mp_pool raised; the result of the call is not affected")
+        finally:
+            if is_outermost:
+                _telling.discard(thread)
+            self._teller = 0
+            untold.discard(self)
+            while self._waiters:            # a thread that comes later sees that there is no teller
+                self._waiters.pop()()
+
+    def _is_told(self) -> bool:
+        """Return True if the callback has returned, or if this thread cannot wait for it.
+
+        A callback waits for no callback. A forked process does not call those of its parent.
+        """
+        teller = self._teller
+        return (not teller or get_ident() in _telling or teller != getpid()
+                or any(task._spec.pool.is_reentrant() for task in self._tasks[:1]))
+
+    def _wait_told(self, deadline: float | None) -> bool:
+        """Block until the callback has returned or the deadline passes."""
+        if self._is_told():
+            return True
+        latch = Latch()
+        self._waiters.append(latch)
+        if self._is_told() or latch.wait(deadline):
+            return True
+        with suppress(ValueError):          # it is being called
+            self._waiters.remove(latch)
+        return self._is_told()
+
+    def _value(self) -> Any:
+        """Return the result of calls that have ended, or raise the first error."""
+        tasks = self._tasks
+        try:
+            values = [task.value(0) for task in tasks]
+        except BaseException:
+            for task in tasks:              # none of their errors is logged as unseen
+                if task.state == "failed":
+                    task.exception(0)
+            raise
+        return values[0] if self._single else values
 
     @ends_traceback
     def get(self, timeout: Seconds | None = None) -> Any:
         """Return the result, or the list of results; raise the first error.
 
         :param timeout: seconds to wait at most (default: no limit).
-        :raises multiprocessing.TimeoutError: (a TimeoutError, too) a call has not ended in time.
+        :raises multiprocessing.TimeoutError: (a TimeoutError, too) a call or the callback has not
+            ended in time.
         """
         if not self._wait(timeout):
             raise _timeout_error()(f"a call of mp_pool has not ended after {in_seconds(timeout)}; "
                                    "it goes on")
-        values = [task.value(0) for task in self._tasks]
-        return values[0] if self._single else values
+        return self._value()
 
     @ends_traceback
     def wait(self, timeout: Seconds | None = None) -> None:
@@ -205,11 +265,12 @@ class PoolResult:
 
     def _wait(self, timeout: Seconds | None) -> bool:
         deadline = deadline_of(timeout)
-        return all(task.done() or task._end(deadline) for task in self._tasks)
+        return (all(task.done() or task._end(deadline) for task in self._tasks)
+                and self._wait_told(deadline))
 
     def ready(self) -> bool:
         """Return True if all calls have ended."""
-        return all(task.done() for task in self._tasks)
+        return all(task.done() for task in self._tasks) and self._is_told()
 
     def successful(self) -> bool:
         """Return True if no call raised.
@@ -312,6 +373,7 @@ class ProcessPoolView:
         self._supervisor = supervisor       # see ThreadPoolView
         self._specs: dict[Any, TaskSpec] = {}
         self._live: set[Task[Any]] = set()
+        self._untold: set[PoolResult] = set()   # those whose callbacks have not returned
         self._closed = False
 
     def _spec(self, function: Callable[..., Any]) -> TaskSpec:
@@ -371,7 +433,8 @@ class ProcessPoolView:
         """
         self._check_running()
         task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
-        return PoolResult(self._keep([task]), True, callback, error_callback)
+        return PoolResult(self._keep([task]), True, callback, error_callback,
+                          self._untold)
 
     def map(self, func: Callable[[A], R], iterable: Iterable[A],
             chunksize: int | None = None) -> list[R]:
@@ -398,7 +461,7 @@ class ProcessPoolView:
         :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
-                          error_callback)
+                          error_callback, self._untold)
 
     def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[R]:
@@ -425,7 +488,7 @@ class ProcessPoolView:
         :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
-                          callback, error_callback)
+                          callback, error_callback, self._untold)
 
     def imap(self, func: Callable[..., Any], iterable: Iterable[Any],
              chunksize: int = 1) -> _Results:
@@ -464,7 +527,7 @@ class ProcessPoolView:
             task.cancel()
 
     def join(self) -> None:
-        """Block until the calls made here have ended.
+        """Block until the calls made here have ended, and their callbacks have returned.
 
         :raises ValueError: neither :meth:`close` nor :meth:`terminate` was called.
         """
@@ -472,6 +535,8 @@ class ProcessPoolView:
             raise ValueError("mp_pool.join() comes after close() or terminate()")
         for task in list(self._live):
             task.wait()
+        for result in list(self._untold):
+            result._wait_told(None)
 
     def pids(self) -> list[int]:
         """Return the process ids of the pool processes."""

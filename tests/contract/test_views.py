@@ -96,6 +96,89 @@ def test_callbacks_of_mp_pool_get_the_result_or_the_error(pool):
         assert called.wait(PATIENCE) and got == [expected]
 
 
+#: The seconds that a callback waits for what must not come before it has returned.
+TOO_EARLY = 0.05
+
+
+@pytest.mark.parametrize("wait", [lambda pool, result: result.get(PATIENCE),
+                                  lambda pool, result: result.wait(PATIENCE),
+                                  lambda pool, result: (pool.close(), pool.join())],
+                         ids=["get", "wait", "join"])
+@pytest.mark.parametrize("option", ["callback", "error_callback"])
+def test_waits_of_mp_pool_end_after_the_callback(pool, wait, option):
+    over, early = threading.Event(), []
+    result = pool.map_async(operator.truediv if option == "error_callback" else abs, [1, 2],
+                            **{option: lambda value: early.append(over.wait(TOO_EARLY))})
+    try:
+        wait(pool, result)
+    except TypeError:                       # of truediv() with one argument
+        pass
+    over.set()
+    assert early == [False]
+
+
+def test_call_of_mp_pool_is_not_ready_before_its_callback_has_returned(pool):
+    entered, gate, got = threading.Event(), threading.Event(), []
+    result = pool.apply_async(abs, (-1,), callback=lambda value: (
+        entered.set(), gate.wait(PATIENCE), got.append(value)))
+    assert entered.wait(PATIENCE)
+    assert not result.ready()
+    result.wait(0)
+    with pytest.raises(ValueError, match="has not ended"):
+        result.successful()
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(0.001)
+    gate.set()
+    assert (result.get(PATIENCE), got) == (1, [1])
+    assert result.ready() and result.successful()
+
+
+def test_callback_of_mp_pool_that_raises_ends_the_wait(pool, caplog):
+    def fails(value):
+        raise KeyError("in the callback")
+
+    assert pool.apply_async(abs, (-1,), callback=fails).get(PATIENCE) == 1
+    pool.close()
+    pool.join()
+    assert "in the callback" in caplog.text
+
+
+def test_callback_of_mp_pool_can_wait_for_its_own_result_and_for_the_pool(pool):
+    results, got, ended = [], [], threading.Event()
+    made = threading.Event()
+
+    def callback(value):
+        made.wait(PATIENCE)
+        got.extend([results[0].ready(), results[0].get(PATIENCE)])
+        pool.close()
+        pool.join()
+        ended.set()
+
+    results.append(pool.apply_async(abs, (-1,), callback=callback))
+    made.set()
+    assert ended.wait(PATIENCE) and got == [True, 1]
+    pool.join()
+
+
+def test_callbacks_of_mp_pool_can_wait_for_the_results_of_each_other(pool):
+    results, got, both = [], [], threading.Barrier(2)
+
+    def callback(value):
+        both.wait(PATIENCE)
+        got.extend(result.get(PATIENCE) for result in results)
+
+    results += [pool.apply_async(abs, (-number,), callback=callback) for number in (1, 2)]
+    for result in results:
+        result.wait(PATIENCE)
+    assert sorted(got) == [1, 1, 2, 2]
+
+
+def test_errors_beside_the_first_one_of_a_map_are_seen(pool, unseen):
+    with pytest.raises(ValueError, match="no"):
+        pool.map(f.fail, ["no", "no", "no"])
+    assert unseen() == []
+
+
 def test_result_of_mp_pool_says_whether_it_is_ready(pool, gate):
     result = pool.apply_async(f.enter, (gate,))
     gate.wait_entered()
