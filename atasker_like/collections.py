@@ -5,10 +5,11 @@ from math import ceil
 from sys import float_info
 from threading import Event, Lock
 
+from . import _modes
 from ._checks import ends_tracebacks, mapping, number, plain_or_none
 from ._inspect import attribute_of, call_on_error, is_coroutine_function, traceback_text
-from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
+from .engine.blocking import block
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions, check_unknown
 from .pools.cancelling import cancel_many
@@ -40,7 +41,8 @@ class FunctionCollection:
 
     :param on_error: called for each function that raises, in the same thread, inside the ``except``
         block (default: None, the error is raised). It receives the exception as ``e=`` if it has a
-        parameter named ``e``; ``**kwargs`` alone does not count. If it raises, that is logged.
+        parameter named ``e``; ``**kwargs`` alone does not count. What it raises ends the run, as an
+        error without ``on_error`` does.
     :param on_error_kwargs: further keyword arguments for it (default: None).
     :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function
         that raises (default: None).
@@ -151,7 +153,8 @@ class FunctionCollection:
         """Run all functions in order of priority.
 
         :return: their results by ``'module.name'``, in that order.
-        :raises BaseException: the exception of a function, if there is no ``on_error``.
+        :raises BaseException: the exception of a function, if there is no ``on_error``, or that of
+            ``on_error``.
         """
         return self.execute()[0]
 
@@ -173,14 +176,11 @@ class FunctionCollection:
         """Call ``on_error`` for an exception of a function, or raise it again.
 
         This is called inside the ``except`` block. A subclass may override it. If it raises, the
-        run ends.
+        run ends with that exception.
         """
         if self.on_error is None:
             raise
-        try:
-            call_on_error(self.on_error, self.on_error_kwargs)
-        except Exception:
-            log.exception("on_error of a collection raised")
+        call_on_error(self.on_error, self.on_error_kwargs)
 
     def _in_order(self) -> list[tuple[Number, Function]]:
         # stable: ties in order of arrival
@@ -237,17 +237,30 @@ class TaskCollection(FunctionCollection):
         super().__init__(on_error, on_error_kwargs, include_exceptions, **options)
         self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.poll_delay = poll_delay
+        if _modes.legacy:
+            self.lock = Lock()
 
     def execute(self) -> tuple[dict[str, Any], bool]:
         """Run all functions in pool threads and wait for them.
 
-        A pool thread that calls this lends its slot meanwhile.
+        A pool thread that calls this lends its slot meanwhile. Under ``exec`` and ``install()``,
+        runs of one collection follow each other, as in atasker: each holds ``lock``.
 
         :return: the results as :meth:`run` returns them, and True if no function raised.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped. No
             function runs any more.
         :raises BaseException: as :meth:`run`.
         """
+        if not _modes.legacy:
+            return self._execute()
+        lock = vars(self).setdefault("lock", Lock())    # it may be older than install()
+        block(lock.acquire, None)
+        try:
+            return self._execute()
+        finally:
+            lock.release()
+
+    def _execute(self) -> tuple[dict[str, Any], bool]:
         tasks: dict[Task[Any], Function] = {}
         outcomes: dict[Task[Any], tuple[Any, bool]] = {}
         raised = None
@@ -281,10 +294,13 @@ class TaskCollection(FunctionCollection):
         if over.is_set():
             return None, False, None
         try:
-            return (*self._call(function), None)
+            return function(), True, None
         except Exception as error:
-            over.set()          # before this thread takes the next task
-            return None, False, error
+            try:
+                return self._failed(function, error), False, None
+            except BaseException as raised:
+                over.set()      # before this thread takes the next task
+                return None, False, raised
         except BaseException:   # the task fails with it; see _outcome()
             if self.on_error is None:
                 over.set()

@@ -245,15 +245,36 @@ def test_include_exceptions_gives_error_and_traceback(make):
     assert text.startswith("Traceback") and "in broken" in text and "broken on purpose" in text
 
 
-def test_on_error_that_raises_is_logged_and_the_rest_run(make, caplog):
-    def on_error():
-        raise KeyError("in on_error")
+@pytest.mark.parametrize("error", [KeyError, SystemExit])
+def test_exception_of_on_error_is_raised_and_ends_the_run(make, error, caplog, unseen):
+    told, ran = [], []
+
+    def on_error(e):
+        told.append(type(e))
+        raise error("in on_error")
 
     collection = make(on_error=on_error)
-    for function in (broken, one):
-        collection.append(function)
-    assert collection.execute() == ({f"{ME}.broken": None, f"{ME}.one": 1}, False)
-    assert "in on_error" in caplog.text and "broken on purpose" in caplog.text
+    collection.append(broken)
+    collection.append(lambda: ran.append(1))
+    with pytest.raises(error, match="in on_error") as raised:
+        collection.run()
+    assert str(raised.value.__context__) == "broken on purpose"
+    assert (told, ran) == ([ValueError], [])
+    assert caplog.text == "" and unseen() == []
+
+
+def test_on_error_that_raises_the_exception_again_ends_the_run_with_it(make):
+    ran = []
+
+    def on_error():
+        raise
+
+    collection = make(on_error=on_error)
+    collection.append(broken)
+    collection.append(lambda: ran.append(1))
+    with pytest.raises(ValueError, match="broken on purpose"):
+        collection.execute()
+    assert ran == []
 
 
 @pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])

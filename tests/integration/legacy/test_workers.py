@@ -9,6 +9,7 @@ from atasker import (TASK_HIGH, BackgroundEventWorker, BackgroundIntervalWorker,
                      Locker, TaskCollection, background_worker, g, set_debug)
 from atasker.workers import BackgroundAsyncWorker
 
+from atasker_like import legacy
 from tests.support import PATIENCE
 
 
@@ -268,3 +269,59 @@ def test_locker_that_cannot_be_acquired_is_critical(task_supervisor, caplog, gat
 def test_set_debug_takes_true_and_false():
     set_debug()
     set_debug(False)
+
+
+def test_what_on_error_of_a_function_collection_raises_ends_the_run():
+    ran = []
+
+    def again():
+        raise
+
+    def converted():
+        raise RuntimeError("converted")
+
+    collection = FunctionCollection(on_error=again)
+
+    @collection(priority=1)
+    def fails():
+        raise OSError("on purpose")
+
+    collection.append(lambda: ran.append(1), priority=2)
+    with pytest.raises(OSError, match="on purpose"):
+        collection.run()
+    collection.on_error = converted
+    with pytest.raises(RuntimeError, match="converted"):
+        collection.execute()
+    assert ran == []
+
+
+def test_runs_of_one_task_collection_follow_each_other(task_supervisor):
+    collection, together = TaskCollection(), threading.Barrier(2)
+
+    @collection
+    def meet():
+        try:
+            together.wait(0.05)     # long enough for another run that does not wait for this one
+        except threading.BrokenBarrierError:
+            return collection.lock.locked()
+        return "at the same time"
+
+    results = []
+    threads = [threading.Thread(target=lambda: results.extend(collection.run().values()))
+               for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert results == [True] * 3
+    assert not collection.lock.locked()
+
+
+def test_task_collection_older_than_install_has_a_lock_too(task_supervisor):
+    legacy.uninstall()
+    collection = TaskCollection()
+    assert not hasattr(collection, "lock")
+    collection.append(lambda: 5)
+    legacy.install()
+    assert list(collection.run().values()) == [5]
+    assert not collection.lock.locked()
