@@ -57,8 +57,9 @@ class Info(_Frozen):
     ``async_job_schedulers``, and ``tasks``, the live tasks by id.
 
     ``vars(info)`` has no sizes of a process pool if there is none, and no ids that were not asked
-    for. A pickle is a :class:`types.SimpleNamespace` with plain copies of the tasks, loops and
-    schedulers, so that another program can load it without this package. Any thread may use it.
+    for. Under ``exec`` and ``install()``, fields can be assigned and added. A pickle is a
+    :class:`types.SimpleNamespace` with plain copies of the tasks, loops and schedulers, so that
+    another program can load it without this package. Any thread may use it.
 
     >>> import pickle
     >>> task = task_supervisor.put_task(pow, (2, 3), delay=60)
@@ -74,6 +75,11 @@ class Info(_Frozen):
     mp_pool_size: int | None = None
     mp_reserve_normal: int | None = None
     mp_reserve_high: int | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not _modes.legacy:
+            super().__setattr__(name, value)
+        self.__dict__[name] = value         # subclasses of the supervisor add fields
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return SimpleNamespace, (), dict(self.__dict__)

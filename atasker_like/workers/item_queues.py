@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from queue import Empty
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator
 
     Notify = Callable[[], None]
+    #: Returns True if the worker has nothing to do; else calls its argument when that may be so.
+    IsIdle = Callable[[Callable[[], object]], bool]
 
 __all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own",
            "is_asyncio_queue", "item_taken", "make_queue", "putting", "size_of", "task_done"]
@@ -53,26 +56,32 @@ _PUT = _Put()
 class WorkerQueue:
     """The unbounded queue of a worker without a queue class.
 
-    Any thread and any signal handler may use it.
+    Any thread and any signal handler may use it; :meth:`get` and :meth:`join` are for coroutines.
     """
 
-    __slots__ = ("_items", "_notify")
+    __slots__ = ("_items", "_notify", "_is_idle", "_getters")
 
-    def __init__(self, notify: Notify) -> None:
+    #: As in ``asyncio.Queue``: the number of items has no limit.
+    maxsize = 0
+
+    def __init__(self, notify: Notify, is_idle: IsIdle) -> None:
         # Shared without a lock: appending to a deque and taking from it are each one step, on every
         # build.
         self._items: deque[Any] = deque()
         self._notify = notify
+        self._is_idle = is_idle
+        self._getters: deque[_Waiter] = deque()
 
     def put_nowait(self, item: Any) -> None:
         """Add an item. Never blocks."""
         self._items.append(item)
         self._notify()
+        if self._getters:
+            self._wake_getter()
 
     def put(self, item: Any) -> _Put:
         """Add an item. Never blocks. The result can be awaited, and need not be."""
-        self._items.append(item)
-        self._notify()
+        self.put_nowait(item)
         return _PUT
 
     def get_nowait(self) -> Any:
@@ -84,6 +93,47 @@ class WorkerQueue:
             return self._items.popleft()
         except IndexError:
             raise Empty from None
+
+    async def get(self) -> Any:
+        """Take the first item that the worker has not taken; wait until there is one."""
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:
+                pass
+            waiter = _Waiter()
+            self._getters.append(waiter)
+            try:
+                if not self._items:         # else an item came before the waiter was there
+                    await waiter
+            except BaseException:
+                if self._items:             # this waiter may have been woken for it
+                    self._wake_getter()
+                raise
+            finally:
+                with suppress(ValueError):
+                    self._getters.remove(waiter)
+
+    def _wake_getter(self) -> None:
+        """Wake the first coroutine that waits for an item and can be woken."""
+        while self._getters:
+            try:
+                waiter = self._getters.popleft()
+            except IndexError:
+                return
+            if waiter.wake():
+                return
+
+    def task_done(self) -> None:
+        """Do nothing: the worker counts its items itself."""
+
+    async def join(self) -> None:
+        """Wait until the worker has handled all items, or is stopped."""
+        while True:
+            waiter = _Waiter()
+            if self._is_idle(waiter.wake):
+                return
+            await waiter
 
     def qsize(self) -> int:
         """Return the number of items that wait."""

@@ -71,6 +71,21 @@ class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
         self.executor_loop = session.loop or (loop if self.aloop is None else self.aloop._loop)
         return session
 
+    @property
+    def worker_loop(self) -> Any:
+        """The asyncio loop for coroutines that use the worker's queue or event.
+
+        It is that of ``run`` if ``run`` is a coroutine function, else the supervisor's own. It may
+        be assigned, without effect on the worker.
+        """
+        session = self._worker_session
+        return self.__dict__.get("worker_loop") or (None if session is None else session.loop) \
+            or self.supervisor.event_loop
+
+    @worker_loop.setter
+    def worker_loop(self, loop: Any) -> None:
+        self.__dict__["worker_loop"] = loop
+
 
 class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     """Runs its function for each item that is put into its queue, in their order.
@@ -141,7 +156,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
 
     def _worker_make_queue(self) -> None:
         if self._worker_queue_class is True:
-            self._worker_queue = WorkerQueue(self._worker_notify)
+            self._worker_queue = WorkerQueue(self._worker_notify, self._worker_is_idle)
         else:
             try:
                 self._worker_queue = make_queue(self._worker_queue_class, self._worker_notify,
@@ -234,6 +249,15 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         if session is not None:
             session.trigger.item_put()      # type: ignore[attr-defined]
             session.request_step()
+
+    def _worker_is_idle(self, callback: Callable[[], object]) -> bool:
+        """Return True if all items are handled, or none is going to be.
+
+        Else the callback is called when that may be so.
+        """
+        session = self._worker_session
+        return (session is None
+                or session.is_idle(lambda: not self._worker_waiting(), callback))
 
     def _worker_request_step(self) -> None:
         session = self._worker_session

@@ -89,7 +89,7 @@ class Session:
         self.caller: int | None = None      # the thread that is in code of the worker
         self.starter: int | None = threading.get_ident()    # the thread that is in start()
         self._done_callbacks: deque[Callable[[], None]] = deque()
-        self._idle_callbacks: deque[Callable[[], None]] = deque()
+        self._idle_callbacks: deque[Callable[[], Any]] = deque()
         #: Taken by the caller that logs the items that are left in the queue.
         self.report_token: Token = Token()
         self._runner = make_runner(self, worker, trigger, call)
@@ -308,14 +308,21 @@ class Session:
         """
         while True:
             latch = Latch()
-            self._idle_callbacks.append(latch)
-            # In this order: an item leaves a note before it settles anything. The holder of the
-            # ownership serves all notes, puts the ownership back, and then calls the latch.
-            if self.done or (is_settled() and not self.trigger.may_be_due()
-                             and self._ownership.is_there()):
+            if self.is_idle(is_settled, latch):
                 return True
             if not latch.wait(deadline):
                 return False
+
+    def is_idle(self, is_settled: Callable[[], bool], callback: Callable[[], Any]) -> bool:
+        """Return True if the session is idle, as in :meth:`wait_idle`, or is done.
+
+        Else the callback, a short call, is made when that may be so.
+        """
+        self._idle_callbacks.append(callback)
+        # In this order: an item leaves a note before it settles anything. The holder of the
+        # ownership serves all notes, puts the ownership back, and then makes the call.
+        return self.done or (is_settled() and not self.trigger.may_be_due()
+                             and self._ownership.is_there())
 
     def is_inside(self) -> bool:
         """Return True in code of the worker, and in its loop."""
@@ -328,7 +335,7 @@ class Session:
         return getattr(getattr(task, "_spec", None), "worker", None) is self._worker
 
 
-def _call_all(callbacks: deque[Callable[[], None]]) -> None:
+def _call_all(callbacks: deque[Callable[[], Any]]) -> None:
     """Make each call once, also if several threads come here."""
     while callbacks:
         try:

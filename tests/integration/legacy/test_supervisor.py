@@ -11,6 +11,7 @@ from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTI
 from atasker.supervisor import TASK_STATUS_COMPLETED
 
 import atasker_like
+from atasker_like import legacy
 from tests.support import PATIENCE
 from tests.support.clock import Clock
 from tests.support.internals import manager
@@ -236,6 +237,24 @@ def test_get_info_has_the_fields_of_atasker(make_supervisor, gate):
     assert info.aloops == {"mine": aloop}
     assert (info.schedulers, info.async_job_schedulers) == ({}, {})
     assert info.tasks == {task.id: task}
+
+
+def test_get_info_can_be_changed_and_extended():
+    class Mine(TaskSupervisor):
+        def get_info(self, **options):
+            info = super().get_info(**options)
+            info.uptime = 5
+            info.id = "mine"
+            return info
+
+    supervisor = Mine()
+    info = supervisor.get_info(tt=False)
+    assert (info.uptime, info.id) == (5, "mine")
+    assert vars(info)["uptime"] == 5
+    legacy.uninstall()
+    with pytest.raises(AttributeError, match="does not change"):
+        info.uptime = 6
+    assert info.uptime == 5
 
 
 def test_get_info_of_a_part(make_supervisor, gate):

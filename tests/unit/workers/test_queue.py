@@ -236,3 +236,95 @@ def test_asyncio_queue_before_python_3_10_exists_from_the_start_on(supervisor):
     worker.start()
     assert isinstance(worker.get_queue_obj(), asyncio.Queue)
     assert worker.join(PATIENCE) and worker.stats().runs == 1
+
+
+# -- the worker's own queue, as a queue of asyncio -------------------------------------------------
+
+
+def test_join_of_own_queue_waits_until_all_items_are_handled(supervisor):
+    got, early = [], []
+    over = threading.Event()
+
+    def work(item):
+        early.append(over.wait(0.02))       # join() must not end before the last one returns
+        got.append(item)
+
+    worker = background_worker(work, q=True, supervisor=supervisor)
+    worker.start()
+
+    async def main():
+        own = worker.get_queue_obj()
+        assert own.maxsize == 0
+        for item in range(3):
+            await own.put(item)
+        await asyncio.wait_for(own.join(), PATIENCE)
+        over.set()
+        await asyncio.wait_for(own.join(), PATIENCE)
+        own.task_done()
+
+    asyncio.run(main())
+    assert (got, early) == ([0, 1, 2], [False] * 3)
+
+
+def test_join_of_own_queue_ends_when_the_worker_is_stopped(supervisor):
+    entered, gate = threading.Event(), threading.Event()
+
+    def work(item):
+        entered.set()
+        assert gate.wait(PATIENCE)
+
+    worker = background_worker(work, q=True, supervisor=supervisor)
+    worker.put_threadsafe(1)
+    worker.put_threadsafe(2)
+
+    async def main():
+        own = worker.get_queue_obj()
+        await own.join()                    # it has not been started
+        worker.start()
+        assert entered.wait(PATIENCE)
+        joining = asyncio.ensure_future(own.join())
+        await asyncio.sleep(0)
+        worker.stop(wait=False)
+        gate.set()
+        await asyncio.wait_for(joining, PATIENCE)
+
+    asyncio.run(main())
+    assert worker.wait_until_stop(PATIENCE)
+
+
+def test_get_of_own_queue_waits_for_an_item(supervisor):
+    own = background_worker(lambda item: None, q=True, supervisor=supervisor).get_queue_obj()
+
+    async def main():
+        own.put_nowait(1)
+        assert await own.get() == 1
+        first, second, third = [asyncio.ensure_future(own.get()) for _ in range(3)]
+        await asyncio.sleep(0)
+        own.put_nowait(2)
+        first.cancel()                      # it was woken for the item, which is for the next
+        thread = started(lambda: own.put_nowait(3))
+        assert await asyncio.wait_for(second, PATIENCE) == 2
+        assert await asyncio.wait_for(third, PATIENCE) == 3
+        await asyncio.get_running_loop().run_in_executor(None, join, thread)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(main())
+    assert own.empty()
+
+
+def test_queue_is_used_in_the_loop_of_the_worker(supervisor):
+    async def work(item):
+        pass
+
+    loop = supervisor.create_aloop("mine")
+    for function, expected in ((work, loop.get_loop()), (lambda item: None, supervisor.event_loop)):
+        worker = background_worker(function, q=asyncio.Queue, supervisor=supervisor,
+                                   loop="mine" if function is work else None)
+        worker.start()
+        assert worker.worker_loop is expected
+        worker.put_threadsafe(1)
+        asyncio.run_coroutine_threadsafe(worker.get_queue_obj().join(),
+                                         worker.worker_loop).result(PATIENCE)
+    worker.worker_loop = 5
+    assert worker.worker_loop == 5
