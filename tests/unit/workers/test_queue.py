@@ -318,9 +318,9 @@ def test_queue_is_used_in_the_loop_of_the_worker(supervisor):
         pass
 
     loop = supervisor.create_aloop("mine")
-    for function, expected in ((work, loop.get_loop()), (lambda item: None, supervisor.event_loop)):
-        worker = background_worker(function, q=asyncio.Queue, supervisor=supervisor,
-                                   loop="mine" if function is work else None)
+    for run, expected in ((work, loop.get_loop()), (lambda item: None, supervisor.event_loop)):
+        worker = background_worker(run, q=asyncio.Queue, supervisor=supervisor,
+                                   loop="mine" if run is work else None)
         worker.start()
         assert worker.worker_loop is expected
         worker.put_threadsafe(1)
