@@ -42,7 +42,7 @@ _KEPT_SPECS = 256
 _AHEAD = 256
 
 #: The threads that call a callback of ``mp_pool``. Adding and removing one is a single step.
-_telling: set[int] = set()
+_calling_back: set[int] = set()
 
 
 @ends_tracebacks("submit", "map")
@@ -163,36 +163,36 @@ class PoolResult:
 
     def __init__(self, tasks: list[Task[Any]], single: bool, callback: Callable[[Any], Any] | None,
                  error_callback: Callable[[BaseException], Any] | None,
-                 untold: set[PoolResult]) -> None:
+                 pending: set[PoolResult]) -> None:
         self._tasks = tasks
         self._single = single
         #: The process whose threads have to call the callback; 0 if it has been called.
-        self._teller = 0
+        self._caller = 0
         self._waiters: list[Latch] = []     # of threads that wait until the callback has returned
         if callback is None and error_callback is None:
             return
-        self._teller = getpid()
-        untold.add(self)
+        self._caller = getpid()
+        pending.add(self)
         left = [None] * (len(tasks) - 1)
 
         def ended(task: Task[Any]) -> None:
             try:
                 left.pop()                  # atomic: only the last task finds the list empty
             except IndexError:
-                self._tell(callback, error_callback, untold)
+                self._run_callback(callback, error_callback, pending)
 
         for task in tasks:
             task.add_done_callback(ended)
         if not tasks:
-            self._tell(callback, error_callback, untold)
+            self._run_callback(callback, error_callback, pending)
 
-    def _tell(self, callback: Callable[[Any], Any] | None,
-              error_callback: Callable[[BaseException], Any] | None,
-              untold: set[PoolResult]) -> None:
+    def _run_callback(self, callback: Callable[[Any], Any] | None,
+                      error_callback: Callable[[BaseException], Any] | None,
+                      pending: set[PoolResult]) -> None:
         """Call the callback, then wake the threads that wait for it."""
         thread = get_ident()
-        is_outermost = thread not in _telling
-        _telling.add(thread)
+        is_outermost = thread not in _calling_back
+        _calling_back.add(thread)
         try:
             try:
                 value = self._value()
@@ -206,32 +206,32 @@ class PoolResult:
             log.exception("a callback of mp_pool raised; the result of the call is not affected")
         finally:
             if is_outermost:
-                _telling.discard(thread)
-            self._teller = 0
-            untold.discard(self)
-            while self._waiters:            # a thread that comes later sees that there is no teller
+                _calling_back.discard(thread)
+            self._caller = 0
+            pending.discard(self)
+            while self._waiters:            # a thread that comes later sees that there is no caller
                 self._waiters.pop()()
 
-    def _is_told(self) -> bool:
+    def _is_called_back(self) -> bool:
         """Return True if the callback has returned, or if this thread cannot wait for it.
 
         A callback waits for no callback. A forked process does not call those of its parent.
         """
-        teller = self._teller
-        return (not teller or get_ident() in _telling or teller != getpid()
+        caller = self._caller
+        return (not caller or get_ident() in _calling_back or caller != getpid()
                 or any(task._spec.pool.is_reentrant() for task in self._tasks[:1]))
 
-    def _wait_told(self, deadline: float | None) -> bool:
+    def _wait_called_back(self, deadline: float | None) -> bool:
         """Block until the callback has returned or the deadline passes."""
-        if self._is_told():
+        if self._is_called_back():
             return True
         latch = Latch()
         self._waiters.append(latch)
-        if self._is_told() or latch.wait(deadline):
+        if self._is_called_back() or latch.wait(deadline):
             return True
         with suppress(ValueError):          # it is being called
             self._waiters.remove(latch)
-        return self._is_told()
+        return self._is_called_back()
 
     def _value(self) -> Any:
         """Return the result of calls that have ended, or raise the first error."""
@@ -266,11 +266,11 @@ class PoolResult:
     def _wait(self, timeout: Seconds | None) -> bool:
         deadline = deadline_of(timeout)
         return (all(task.done() or task._end(deadline) for task in self._tasks)
-                and self._wait_told(deadline))
+                and self._wait_called_back(deadline))
 
     def ready(self) -> bool:
         """Return True if all calls have ended."""
-        return all(task.done() for task in self._tasks) and self._is_told()
+        return all(task.done() for task in self._tasks) and self._is_called_back()
 
     def successful(self) -> bool:
         """Return True if no call raised.
@@ -373,7 +373,8 @@ class ProcessPoolView:
         self._supervisor = supervisor       # see ThreadPoolView
         self._specs: dict[Any, TaskSpec] = {}
         self._live: set[Task[Any]] = set()
-        self._untold: set[PoolResult] = set()   # those whose callbacks have not returned
+        #: The results whose callbacks have not returned.
+        self._pending_callbacks: set[PoolResult] = set()
         self._closed = False
 
     def _spec(self, function: Callable[..., Any]) -> TaskSpec:
@@ -434,7 +435,7 @@ class ProcessPoolView:
         self._check_running()
         task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
         return PoolResult(self._keep([task]), True, callback, error_callback,
-                          self._untold)
+                          self._pending_callbacks)
 
     def map(self, func: Callable[[A], R], iterable: Iterable[A],
             chunksize: int | None = None) -> list[R]:
@@ -461,7 +462,7 @@ class ProcessPoolView:
         :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
-                          error_callback, self._untold)
+                          error_callback, self._pending_callbacks)
 
     def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[R]:
@@ -488,7 +489,7 @@ class ProcessPoolView:
         :param error_callback: called with the first error (default: None).
         """
         return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
-                          callback, error_callback, self._untold)
+                          callback, error_callback, self._pending_callbacks)
 
     def imap(self, func: Callable[..., Any], iterable: Iterable[Any],
              chunksize: int = 1) -> _Results:
@@ -535,8 +536,8 @@ class ProcessPoolView:
             raise ValueError("mp_pool.join() comes after close() or terminate()")
         for task in list(self._live):
             task.wait()
-        for result in list(self._untold):
-            result._wait_told(None)
+        for result in list(self._pending_callbacks):
+            result._wait_called_back(None)
 
     def pids(self) -> list[int]:
         """Return the process ids of the pool processes."""
