@@ -281,6 +281,24 @@ class PoolManager:
         threads.resize(checked["pool_size"], checked["reserve_normal"], checked["reserve_high"],
                        least, most)
 
+    def limit_threads_as(self, executor: Any) -> None:
+        """Run at most as many tasks as an executor that is assigned to ``thread_pool`` would."""
+        if executor is self.thread_view and executor is not None:
+            return
+        if not _modes.legacy:
+            raise AttributeError("thread_pool cannot be assigned; set_thread_pool() sets its size")
+        sizes: dict[str, int] = {}
+        left = getattr(executor, "_max_workers", None)
+        if isinstance(left, int):
+            for name in ("pool_size", "reserve_normal", "reserve_high"):
+                size = self.thread_sizes[name]
+                sizes[name] = left if name == "pool_size" and not size else min(size, left)
+                left -= sizes[name]
+            self.set_threads(None, None, None, None, None, **sizes)
+        log.warning("supervisor %s: its own threads run its tasks, at most as many at a time as "
+                    "%s has workers; the executor itself is not used; call set_thread_pool() "
+                    "instead", self._state.supervisor_id, shown(executor))
+
     def view_of_threads(self, supervisor: Any) -> ThreadPoolView:
         """Return the thread pool as an executor, which keeps the supervisor alive."""
         view = self.thread_view

@@ -287,6 +287,10 @@ class TaskSupervisor(NoExecutor):
         """The thread pool as an executor: it has ``submit``, ``map`` and ``shutdown``."""
         return self._supervisor_parts.pools.view_of_threads(self)
 
+    @thread_pool.setter
+    def thread_pool(self, executor: Any) -> None:
+        self._supervisor_parts.pools.limit_threads_as(executor)
+
     @property
     def mp_pool(self) -> Any:
         """The pool that runs process tasks: the supervisor's own, or an executor that you assign.

@@ -151,8 +151,13 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             self._worker_make_queue()
 
     def _worker_queue_needs_loop(self) -> bool:
-        # Before Python 3.10 a queue of asyncio belongs to a loop from the beginning.
-        return sys.version_info < (3, 10) and is_asyncio_queue(self._worker_queue_class)
+        # Before Python 3.10 a queue of asyncio belongs to a loop from the beginning. A class with
+        # coroutine functions of its own may make such a queue.
+        kind = self._worker_queue_class
+        if is_asyncio_queue(kind):
+            return sys.version_info < (3, 10)
+        return ((_modes.legacy or sys.version_info < (3, 10)) and self._worker_puts_in_loop
+                and is_coroutine_function(kind.get))
 
     def _worker_make_queue(self) -> None:
         if self._worker_queue_class is True:
@@ -212,11 +217,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         Items that are put by its own ``put`` and ``put_nowait`` reach the function, too.
 
         :raises InvalidArgumentError: (a ValueError) before the first start, on Python 3.8 and 3.9,
-            for a queue of asyncio.
+            for a queue of asyncio or one with coroutine functions of its own. Under ``exec`` and
+            ``install()``, that is so for the latter on every Python.
         """
         if self._worker_queue is None:
-            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: "
-                                       "before Python 3.10 asyncio's queues belong to a loop; "
+            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on, "
+                                       "since the queue may belong to the loop of the worker; "
                                        "start() first")
         return self._worker_queue
 
@@ -291,8 +297,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             # The queue takes the running loop to be its own. The loop itself need not run yet, so
             # it cannot make it.
             before = _get_running_loop()
-            loops = self.supervisor._supervisor_parts.pools.loops
-            _set_running_loop(loop or loops.resolve(self._worker_loop))
+            if loop is None and not is_asyncio_queue(self._worker_queue_class):
+                own = self.supervisor.own_loop().get_loop()     # it fetches the items, too
+            else:
+                own = loop or self.supervisor._supervisor_parts.pools.loops.resolve(
+                    self._worker_loop)
+            _set_running_loop(own)
             try:
                 self._worker_make_queue()
             finally:

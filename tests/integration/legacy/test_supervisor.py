@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP,
@@ -530,3 +531,22 @@ def test_sizes_may_be_texts(supervisor):
             supervisor.thread_reserve_high) == (4, 2, 1)
     with pytest.raises(ValueError):
         supervisor.set_thread_pool(pool_size="four")
+
+
+def test_executor_that_is_assigned_to_thread_pool_limits_the_tasks(make_supervisor, caplog):
+    supervisor = make_supervisor("limited")
+    with ThreadPoolExecutor(3) as executor:
+        supervisor.thread_pool = executor
+    sizes = supervisor.get_info(tt=False)
+    assert sizes.thread_pool_size + sizes.thread_reserve_normal + sizes.thread_reserve_high == 3
+    assert "set_thread_pool() instead" in caplog.text
+    together = threading.Barrier(3)
+    tasks = [background_task(together.wait, supervisor=supervisor)(PATIENCE) for _ in range(3)]
+    assert sorted(wait_completed(tasks, timeout=PATIENCE)) == [0, 1, 2]
+    assert supervisor.thread_pool.submit(pow, 2, 3).result(PATIENCE) == 8
+    caplog.clear()
+    supervisor.thread_pool = supervisor.thread_pool     # nothing happens
+    assert caplog.text == ""
+    legacy.uninstall()
+    with pytest.raises(AttributeError, match="set_thread_pool"):
+        supervisor.thread_pool = executor

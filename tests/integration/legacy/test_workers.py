@@ -86,6 +86,40 @@ def test_a_queue_worker(task_supervisor, options):
     assert work not in task_supervisor.get_schedulers()
 
 
+def test_a_queue_class_that_makes_an_asyncio_queue_is_made_in_its_loop(task_supervisor, caplog):
+    class Wrapped:
+        def __init__(self):
+            self.loop = asyncio.get_event_loop()
+            self.items = asyncio.Queue()
+
+        async def put(self, item):
+            await self.items.put(item)
+
+        async def get(self):
+            return await self.items.get()
+
+        def task_done(self):
+            self.items.task_done()
+
+    got = []
+
+    @background_worker(q=Wrapped)
+    def work(item, **kwargs):
+        got.append(item)
+        return item != 3
+
+    with pytest.raises(ValueError, match="start"):
+        work.get_queue_obj()
+    work.put_threadsafe(1)
+    work.start()
+    assert work.get_queue_obj().loop is work.worker_loop is task_supervisor.event_loop
+    work.put_threadsafe(2)
+    work.put_threadsafe(3)
+    work.wait_until_stop()
+    assert got == [1, 2, 3]
+    assert "could not give" not in caplog.text
+
+
 def test_an_event_worker(task_supervisor):
     runs = threading.Semaphore(0)
 

@@ -1,5 +1,7 @@
 """What the programs have run in processes."""
+import multiprocessing
 import os
+import threading
 import time
 
 CONFIG = {'factor': 1}
@@ -27,6 +29,14 @@ def named(x, _task_id=None):
 
 def pid(**kwargs):
     return os.getpid()
+
+
+def parent():
+    return multiprocessing.parent_process().pid
+
+
+def thread_name():
+    return threading.current_thread().name
 
 
 def slow(seconds, **kwargs):
