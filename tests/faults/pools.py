@@ -4,6 +4,8 @@ import os
 import threading
 from time import monotonic
 
+from tests.support.internals import manager
+
 from . import work
 from .freezing import Clock
 
@@ -98,11 +100,14 @@ def initializer_hangs(scene):
     else:
         def hurry(tries, waiting):
             """Let the time of a process be over as soon as it is seen to hang."""
-            clock = Clock.of(scene.native)
+            clock, pool = Clock.of(scene.native), manager(scene.native).processes
             seen = 0
             while not _ended(waiting):
                 scene.until(lambda: _lines(tries) > seen or _ended(waiting), "another try")
                 seen = _lines(tries)
+                # The process may be quicker than the thread that arms its timer.
+                scene.until(lambda: all(process.ready or process.closed or process.ready_timer
+                                        for process in list(pool._processes)), "an armed timer")
                 clock.forward(51.0)
 
         _initializer(scene, "hangs", "initializer", hurry, initializer_timeout=50.0)
