@@ -261,7 +261,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     def after_stop(self) -> None:
         """Called in a pool thread after the last run.
 
-        :meth:`send_stop_events` may still run.
+        :meth:`send_stop_events` may still run. Under ``legacy.install()`` and ``exec``, the thread
+        that calls :meth:`stop` calls this before :meth:`stop` returns: after the last run, if it
+        waits for that.
         """
 
     # -- lifecycle ---------------------------------------------------------------------------------
@@ -350,17 +352,38 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         session = self._worker_session
         if session is None:
             return False
-        stopped = session.claim_stop()
-        if stopped:
-            try:
-                self._worker_call_hook("before_stop")
-            finally:
-                session.request_stop()
-                self._worker_call_hook("send_stop_events")
+        try:
+            stopped = session.claim_stop()
+            if stopped and _modes.legacy:
+                self._worker_stop_here(session, wait, deadline)
+            elif stopped:
+                self._worker_request_stop(session)
+        except BaseException:               # an interrupt, at any line: the worker stops anyway
+            session.claim_stop()
+            session.request_stop()
+            session.caller_left()
+            raise
         if wait is not False and not self._worker_cannot_wait(session):
             if not session.wait(deadline):
                 session.cancel()
         return stopped
+
+    def _worker_request_stop(self, session: Session) -> None:
+        try:
+            self._worker_call_hook("before_stop")
+        finally:
+            session.request_stop()
+            self._worker_call_hook("send_stop_events")
+
+    def _worker_stop_here(self, session: Session, wait: Any, deadline: float | None) -> None:
+        """Stop the session, and call all hooks in this thread."""
+        try:
+            session.caller_comes()
+            self._worker_request_stop(session)
+            session.close_here(wait is not False and not self._worker_cannot_wait(session),
+                               deadline)
+        finally:
+            session.caller_left()
 
     @ends_traceback
     def restart(self, *args: Any, wait: bool | Seconds = True, **kwargs: Any) -> bool:
@@ -382,12 +405,12 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     def is_started(self) -> bool:
         """Return True if the worker has been started and its last run has not ended."""
         session = self._worker_session
-        return session is not None and session.begun and not session.done
+        return session is not None and session.begun and not session.is_over()
 
     def is_stopped(self) -> bool:
         """Return True if the worker has been stopped and its last run has ended."""
         session = self._worker_session
-        return session is not None and session.done
+        return session is not None and session.is_over()
 
     @ends_traceback
     def wait_until_stop(self, timeout: Seconds | None = None) -> bool:

@@ -21,8 +21,10 @@ import sys
 import threading
 from collections import deque
 
+from .. import _modes
 from .._atomics import FREE_THREADED, RLock, Token
 from .._log import log
+from .._threads import start_thread
 from ..constants import TT_THREAD
 from ..engine.blocking import Latch
 from ..engine.current import current_task
@@ -79,8 +81,18 @@ class Session:
         self.active: bool = True            # not stopped
         self.announced: bool = False        # before_start() has returned
         self.begun: bool = False            # the predecessor is done
+        self.ended: bool = False            # no run follows; after_stop() may still be called
         self.done: bool = False
+        #: The thread in stop() calls after_stop(); else a pool thread does, after the last run.
+        self._caller_closes: bool = False
+        self._closing_thread: int | None = None
+        self._close_token = Token()         # taken by the thread that calls after_stop()
+        self._closed = False                # after_stop() has returned
+        self._done_token = Token()          # taken by the thread that ends the session
+        self._end_callbacks: deque[Callable[[], None]] = deque()
+        self.closer: int | None = None      # the thread that is in after_stop()
         self.busy: bool = False             # the function runs or is about to
+        self.run_is_last: bool = False      # the current run has returned, and stops the worker
         self.task: Task[Any] | None = None
         # Guards _cancel_requested, and the task if it may run before it is recorded. An RLock: a
         # signal handler or a finalizer may stop the worker between two lines of its holder.
@@ -170,6 +182,7 @@ class Session:
 
     def stop_worker(self) -> None:
         """Stop the worker from within a run, by its ``stop()``."""
+        self.run_is_last = True
         try:
             self._worker.stop(wait=False)
         except BaseException:
@@ -211,17 +224,76 @@ class Session:
         """End the session and keep the ownership. (ownership held)"""
         self.busy = False
         self.trigger.close(self)
-        if self._worker._worker_close_runs_code():
+        self.ended = True
+        if self._caller_closes:
+            _call_all(self._end_callbacks)
+        elif self._worker._worker_close_runs_code():
             self._threads.spawn(self._close)
         else:
             self._close()
 
     def _close(self) -> None:
-        self.caller = threading.get_ident()
-        try:
-            self._worker._worker_call_hook("after_stop", caught=BaseException)
-        finally:
-            self.caller = None
+        """Call the hook, unless that has been done, and end the session."""
+        if self._close_token.take():
+            self.closer = threading.get_ident()
+            try:
+                self._worker._worker_call_hook("after_stop", caught=BaseException)
+            finally:
+                self.closer = None
+                self._closed = True
+        self._end_if_closed()
+
+    def caller_comes(self) -> None:
+        """Leave the hook to this thread."""
+        self._closing_thread = threading.get_ident()
+        self._caller_closes = True
+
+    def close_here(self, may_wait: bool, deadline: float | None) -> None:
+        """Call ``after_stop()`` in this thread, as atasker does.
+
+        The caller calls :meth:`caller_comes` before it requests the stop, and
+        :meth:`caller_left` at last.
+
+        :param may_wait: wait for the last run before that.
+        :param deadline: of the wait. Past it, the run is asked to end.
+        """
+        if may_wait and not self._wait_ended(deadline):
+            self.cancel()
+        if self._close_token.take():
+            self.closer = threading.get_ident()
+            self._worker._worker_call_hook("after_stop")
+
+    def caller_left(self) -> None:
+        """End the session if its runs have ended; else the last run ends it.
+
+        If the caller was interrupted before it called the hook, another thread calls it. An
+        interrupted call may be repeated; it does nothing in a thread that did not come.
+        """
+        if self._closing_thread != threading.get_ident():
+            return
+        self.closer = None
+        if not self._close_token.is_there():
+            self._closed = True
+        self._caller_closes = False
+        if self.ended and not self.done:
+            # The caller may be interrupted, or a signal handler in a critical section. The timer
+            # may have been stopped.
+            try:
+                start_thread(self._close, ())
+            except (RuntimeError, MemoryError):     # there is no thread to be had
+                self._close()
+        self._closing_thread = None
+
+    def _wait_ended(self, deadline: float | None) -> bool:
+        latch = Latch()
+        self._end_callbacks.append(latch)
+        if self.ended:
+            return True
+        return latch.wait(deadline) or self.ended
+
+    def _end_if_closed(self) -> None:
+        """End the session, once, after the last run and the hook."""
+        if self.ended and self._closed and self._done_token.take():
             self._set_done()
 
     def _set_done(self) -> None:
@@ -233,18 +305,25 @@ class Session:
         # A stopped worker keeps its last session. The session does not keep the arguments of the
         # function.
         self._runner.clear()
-        self.done = True
+        self.ended = self.done = True
+        _call_all(self._end_callbacks)
         _call_all(self._done_callbacks)
         _call_all(self._idle_callbacks)
 
     def abort(self) -> None:
         """End a session that has not begun."""
         self.claim_stop()
+        self._close_token.take()            # no hook is called
         self.active = False
+        self._closed = True
         if self.predecessor is None:
-            self._set_done()
+            self._end_aborted()
         else:
-            self.predecessor.add_done_callback(self._set_done)
+            self.predecessor.add_done_callback(self._end_aborted)
+
+    def _end_aborted(self) -> None:
+        self.ended = True
+        self._end_if_closed()
 
     def end(self) -> None:
         """End when the timer calls no more.
@@ -280,6 +359,13 @@ class Session:
             task.cancel()
 
     # -- waiting -----------------------------------------------------------------------------------
+
+    def is_over(self) -> bool:
+        """Return True after the last run and the hook.
+
+        In the position of atasker, return True as soon as no run follows, also in the hook.
+        """
+        return self.done or _modes.legacy and (self.ended or self.run_is_last)
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Have a short call made when the session is done; now, if it is."""
@@ -326,7 +412,7 @@ class Session:
 
     def is_inside(self) -> bool:
         """Return True in code of the worker, and in its loop."""
-        if threading.get_ident() in (self.caller, self.starter):
+        if threading.get_ident() in (self.caller, self.closer, self.starter):
             return True
         if self.loop is not None:
             events = sys.modules.get("asyncio.events")

@@ -11,6 +11,7 @@ from atasker.workers import BackgroundAsyncWorker
 
 from atasker_like import legacy
 from tests.support import PATIENCE
+from tests.support.interruptions import at_line, interrupt
 
 
 class Squares(BackgroundIntervalWorker):
@@ -149,6 +150,184 @@ def test_an_event_worker(task_supervisor):
     assert runs.acquire(timeout=PATIENCE)
     worker.stop()
     assert worker.hooks == ["before_start", "after_start", "before_stop", "after_stop"]
+
+
+class Closing(BackgroundEventWorker):
+    """Notes the threads of its hooks, which take a lock."""
+
+    def __init__(self, lock=None, **options):
+        super().__init__(**options)
+        self.lock = threading.RLock() if lock is None else lock
+        self.threads = {}
+        self.closed = []
+
+    def run(self, **kwargs):
+        pass
+
+    def before_stop(self):
+        with self.lock:
+            self.threads["before_stop"] = threading.get_ident()
+
+    def send_stop_events(self):
+        with self.lock:
+            self.threads["send_stop_events"] = threading.get_ident()
+
+    def after_stop(self):
+        with self.lock:
+            self.threads["after_stop"] = threading.get_ident()
+            self.closed.append((self.is_active(), self.is_stopped(), self.is_started()))
+
+
+def in_a_thread(call):
+    """Make a call that may halt, in a thread; return whether it came to its end, and the thread's
+    identity."""
+    ended = threading.Event()
+    thread = threading.Thread(target=lambda: (call(), ended.set()), daemon=True)
+    thread.start()
+    return ended.wait(PATIENCE), thread.ident
+
+
+@pytest.mark.parametrize("wait", [True, PATIENCE, False])
+def test_hooks_of_a_stop_are_called_by_its_thread(task_supervisor, wait):
+    worker = Closing()
+    worker.start()
+
+    def stop():
+        with worker.lock:           # another thread could not take it
+            worker.stop(wait=wait)
+            assert len(worker.closed) == 1
+
+    ended, here = in_a_thread(stop)
+    assert ended and set(worker.threads.values()) == {here}
+    if wait:
+        assert worker.closed == [(False, True, False)]
+    assert worker.wait_until_stop(PATIENCE) and worker.is_stopped()
+    assert worker not in task_supervisor.get_schedulers()
+    assert worker.start() and worker.stop() and len(worker.closed) == 2
+
+
+@pytest.mark.parametrize("options", [{"wait": True}, {"wait": PATIENCE}, {"wait": False},
+                                     {"cancel_tasks": True}])
+def test_hooks_are_called_by_the_thread_that_stops_the_supervisor(supervisor, options):
+    lock = threading.RLock()
+    workers = [Closing(lock, supervisor=supervisor) for _ in range(3)]
+
+    class Scheduler:
+        stopped = None
+
+        def stop(self, wait=True):
+            with lock:
+                self.stopped = threading.get_ident(), wait
+
+    scheduler = Scheduler()
+    supervisor.start()
+    supervisor.register_sync_scheduler(scheduler)
+    for worker in workers:
+        worker.start()
+
+    def stop():
+        with lock:
+            supervisor.stop(**options)
+            assert all(len(worker.closed) == 1 for worker in workers)
+
+    ended, here = in_a_thread(stop)
+    assert ended
+    supervisor.stop(wait=PATIENCE)
+    for worker in workers:
+        assert set(worker.threads.values()) == {here} and len(worker.closed) == 1
+        assert worker.is_stopped()
+    assert scheduler.stopped == (here, options == {"wait": True} or options == {"wait": PATIENCE})
+    assert supervisor.get_schedulers() == {}
+
+
+def test_a_handler_of_a_signal_may_stop_the_supervisor_while_it_is_stopped(supervisor):
+    class Worker(Closing):
+        def before_stop(self):
+            super().before_stop()
+            supervisor.stop(wait=PATIENCE)      # as the handler would, in this thread
+
+    first, second = Worker(supervisor=supervisor), Closing(supervisor=supervisor)
+    supervisor.start()
+    first.start()
+    second.start()
+    ended, here = in_a_thread(supervisor.stop)
+    assert ended and set(second.threads.values()) == {here}
+    assert len(first.closed) == len(second.closed) == 1
+
+
+def test_worker_that_stops_itself_calls_its_hooks_in_the_thread_of_the_run(task_supervisor):
+    class Once(Closing):
+        def run(self, **kwargs):
+            self.threads["run"] = threading.get_ident()
+            return False
+
+    worker = Once()
+    worker.start()
+    worker.trigger_threadsafe()
+    assert worker.wait_until_stop(PATIENCE)
+    assert len(set(worker.threads.values())) == 1 and len(worker.threads) == 4
+    assert worker.closed == [(False, True, False)]
+
+
+def test_stop_that_does_not_wait_calls_after_stop_before_the_last_run_ends(task_supervisor, gate):
+    begun = threading.Event()
+
+    class Long(Closing):
+        def run(self, **kwargs):
+            begun.set()
+            gate.wait(PATIENCE)
+
+    worker = Long()
+    worker.start()
+    worker.trigger_threadsafe()
+    assert begun.wait(PATIENCE)
+    worker.stop(wait=False)
+    assert worker.closed == [(False, False, True)]
+    assert not worker.is_stopped()
+    gate.set()
+    assert worker.wait_until_stop(PATIENCE) and len(worker.closed) == 1
+
+
+def test_wait_of_a_stop_that_is_interrupted_has_another_thread_call_after_stop(
+        task_supervisor, gate, monkeypatch):
+    class Long(Closing):
+        def run(self, **kwargs):
+            gate.wait(PATIENCE)
+
+    worker = Long()
+    worker.start()
+    worker.trigger_threadsafe()
+    monkeypatch.setattr(type(worker._worker_session), "_wait_ended",
+                        lambda session, deadline: interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        worker.stop()
+    gate.set()
+    assert worker.wait_until_stop(PATIENCE) and len(worker.closed) == 1
+    assert worker.threads["after_stop"] != threading.get_ident()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["worker", "supervisor"])
+def test_interrupt_at_any_line_of_a_stop(make_supervisor, of):
+    number = 1
+    while True:
+        supervisor = make_supervisor()
+        worker = Closing(supervisor=supervisor)
+        supervisor.start()
+        worker.start()
+        stop = worker.stop if of == "worker" else supervisor.stop
+        try:
+            was_so_long = at_line(number, interrupt, stop)
+        except KeyboardInterrupt:
+            was_so_long = True
+        ended, _ = in_a_thread(lambda: supervisor.stop(wait=PATIENCE))
+        assert ended, number
+        assert worker.wait_until_stop(PATIENCE), number
+        assert len(worker.closed) <= 1 and worker.is_stopped(), number
+        if not was_so_long:
+            assert len(worker.closed) == 1
+            return
+        number += 1
 
 
 def test_a_worker_in_an_aloop(supervisor):

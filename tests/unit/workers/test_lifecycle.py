@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
-from atasker_like import BackgroundWorker, SupervisorBusyError, background_worker, current_task
+from atasker_like import (BackgroundEventWorker, BackgroundWorker, SupervisorBusyError,
+                          background_worker, current_task)
 from tests.support import PATIENCE
+from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import join, started, wait_for
 
 from .tools import KINDS, Runs, ask, function
@@ -241,6 +243,24 @@ def test_hook_that_raises_does_not_prevent_a_stop(any_kind, caplog):
     assert worker.stop() is True and worker.is_stopped()
     for hook in ("before_stop", "send_stop_events", "after_stop"):
         assert hook + " raised" in caplog.text
+
+
+@pytest.mark.slow
+def test_interrupt_at_any_line_of_stop_does_not_keep_the_worker_running(supervisor):
+    number, was_so_long = 0, True
+    while was_so_long:
+        number += 1
+        closed = []
+        worker = BackgroundEventWorker(executor_func=function, supervisor=supervisor)
+        worker.after_stop = lambda: closed.append(1)
+        worker.start()
+        try:
+            was_so_long = at_line(number, interrupt, worker.stop)
+        except KeyboardInterrupt:
+            pass
+        worker.stop(wait=False)     # the interrupt may have come before the first line of stop()
+        assert worker.wait_until_stop(PATIENCE), number
+        assert closed == [1], number
 
 
 def test_before_start_can_refuse(any_kind):
