@@ -162,10 +162,37 @@ class SchedulerRegistry:
             for worker in draining:
                 worker._worker_wait_drained(deadline)
 
-    def stop_workers(self, workers: list[ManagedWorker]) -> None:
-        """Stop these workers, and those that were registered meanwhile, without a wait."""
+    def stop_workers(self, workers: list[ManagedWorker], called: list[Any]) -> None:
+        """Stop these workers, and those that were registered meanwhile, without a wait.
+
+        :param called: those whose ``stop()`` has been called.
+        """
         for worker in [*workers, *self.workers()]:
-            self._stop_worker(worker)
+            if _is_among(worker, called):
+                worker._worker_stop_at_once()
+            else:
+                self._stop_worker(worker)
+
+    def call_stops(self, also_own: bool, called: list[Any], deadline: float | None,
+                   wait: bool) -> None:
+        """Call the ``stop()`` of each worker in the order of their registration, as atasker does.
+
+        :param also_own: call that of the application's schedulers, too.
+        :param called: those whose ``stop()`` has been called; each is appended before its call.
+        """
+        for scheduler in list(self._schedulers):
+            is_own = not issubclass(type(scheduler), ManagedWorker)
+            if _is_among(scheduler, called) or not (
+                    also_own if is_own
+                    else scheduler._worker_stops_first or scheduler._worker_has_queue):
+                continue
+            called.append(scheduler)
+            if is_own:
+                self._stop_own(scheduler, wait)
+            else:
+                left = remaining(deadline) if wait else False
+                self._stop(scheduler, {"wait": True if left is None else left})
+                scheduler._worker_stop_at_once()
 
     def _stop_worker(self, worker: ManagedWorker) -> None:
         self._stop(worker, {"wait": False})
@@ -175,13 +202,16 @@ class SchedulerRegistry:
         """Return the number of items in the queues of workers."""
         return sum(worker._worker_report_items_left() for worker in workers)
 
-    def stop_schedulers(self, deadline: float | None, wait: bool) -> None:
-        """Stop the schedulers of the application, and async jobs."""
+    def stop_schedulers(self, deadline: float | None, wait: bool, called: list[Any]) -> None:
+        """Stop the schedulers of the application, and async jobs.
+
+        :param called: those whose ``stop()`` has been called.
+        """
         own = [(scheduler, loops) for scheduler, loops in self.items()
                if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
-            has_wait = accepts_keyword(scheduler.stop, "wait")
-            self._stop(scheduler, {"wait": wait} if has_wait else {})
+            if not _is_among(scheduler, called):
+                self._stop_own(scheduler, wait)
         for scheduler, loops in own:
             if loops:
                 from concurrent.futures import wait as wait_for
@@ -191,6 +221,9 @@ class SchedulerRegistry:
             self.remove(scheduler)
         if self.jobs is not None:
             self.jobs.stop_all()
+
+    def _stop_own(self, scheduler: Any, wait: bool) -> None:
+        self._stop(scheduler, {"wait": wait} if accepts_keyword(scheduler.stop, "wait") else {})
 
     def _stop(self, scheduler: Any, keywords: dict[str, Any]) -> None:
         try:
@@ -216,6 +249,10 @@ class SchedulerRegistry:
         self._schedulers.clear()
         if self.jobs is not None:
             self.jobs.reset_after_fork()
+
+
+def _is_among(scheduler: Any, schedulers: list[Any]) -> bool:
+    return any(scheduler is other for other in schedulers)
 
 
 def _check(scheduler: Any, *methods: str) -> None:

@@ -9,6 +9,7 @@
 """
 from __future__ import annotations
 
+from threading import get_ident
 from time import monotonic
 
 from .. import _modes
@@ -52,6 +53,9 @@ class Shutdown:
         self._before = 0, 0, 0          # the numbers of ended() when the stop began
         self._finishing = False         # a thread is at work, and keeps the following deadline
         self._deadline: float | None = None
+        #: The thread that calls the stop() of workers and schedulers, before another one finishes.
+        self._caller: int | None = None
+        self._called: list[Any] = []    # those whose stop() has been called in this stop
         self._drains = False            # queue workers finish their items in this stop
         self._items_left = 0            # in the queues of workers, at the end of the stop
 
@@ -79,10 +83,12 @@ class Shutdown:
         with state.lock:
             # A new supervisor is stopped too, since loops may have been started by hand. A stop
             # that was interrupted before its thread was at work is begun again.
-            begins = state.phase != STOPPED and not self._finishing
+            begins = (state.phase != STOPPED and not self._finishing
+                      and self._caller in (None, get_ident()))
             if begins:
                 if state.phase != STOPPING:
                     self._before = ended(pools.by_kind.values())
+                    self._called = []
                 state.phase = STOPPING
                 self._deadline = deadline
                 self._drains, self._items_left = drain, 0
@@ -90,8 +96,17 @@ class Shutdown:
                 if not (drain and self._schedulers.has_queue_workers()):
                     pools.refuse()
         if begins:
-            self._start_to_finish(supervisor, workers, deadline, cancel_tasks, stop_schedulers,
-                                  wait is not False)
+            how = supervisor, workers, deadline, cancel_tasks, stop_schedulers, wait is not False
+            try:
+                if _modes.legacy and not drain:
+                    self._call_stops(deadline, stop_schedulers,
+                                     wait is not False and not is_own_task and not cancel_tasks)
+                self._start_to_finish(*how)
+            except BaseException:       # an interrupt, at any line: the stop goes on all the same
+                if self._caller == get_ident():
+                    self._caller = None
+                self._start_to_finish(*how)
+                raise
         if wait is not False and not is_own_task:
             # The thread that finishes keeps the deadline of its stop; a later caller has its own.
             self._wait(None if self._deadline == deadline else deadline)
@@ -124,9 +139,29 @@ class Shutdown:
         return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned,
                           killed=killed, items_left=self._items_left, complete=is_whole)
 
+    def _call_stops(self, deadline: float | None, stop_schedulers: bool, wait: bool) -> None:
+        """Stop workers and schedulers in the thread of the caller, which may hold locks of theirs.
+
+        In the position of atasker, applications rely on that. If it is interrupted, the thread that
+        finishes stops the others.
+        """
+        here = get_ident()
+        try:
+            with self._state.lock:
+                if self._caller in (None, here):
+                    self._caller = here
+            # A signal handler in this thread may stop the supervisor meanwhile.
+            if self._caller == here:
+                self._schedulers.call_stops(stop_schedulers, self._called, deadline, wait)
+        finally:
+            if self._caller == here:
+                self._caller = None
+
     # -- in a thread of its own ----------------------------------------------------------------
 
     def _start_to_finish(self, *arguments: Any) -> None:
+        if self._caller is not None:        # another thread came first, and starts it
+            return
         # The main thread may be interrupted at any line; a thread that only finishes is not.
         finisher = PackageThread(self._finish, arguments,
                                  f"supervisor_{self._state.supervisor_id}_stop")
@@ -146,9 +181,9 @@ class Shutdown:
             if self._drains and schedulers.has_queue_workers():
                 schedulers.drain_workers(workers, deadline)
                 self._pools.refuse()
-            schedulers.stop_workers(workers)
+            schedulers.stop_workers(workers, self._called)
             if stop_schedulers:
-                schedulers.stop_schedulers(deadline, wait)
+                schedulers.stop_schedulers(deadline, wait, self._called)
             self._end_all(deadline, cancel_tasks)
             self._items_left = schedulers.count_items_left(workers)
         except Exception:
@@ -157,6 +192,7 @@ class Shutdown:
             with state.lock:
                 state.phase = STOPPED
                 self._finishing = False
+                self._called = []
             log.debug("supervisor %s stopped", state.supervisor_id)
             state.stopped.set()
             state.release_exit()
@@ -208,6 +244,7 @@ class Shutdown:
     def reset_after_fork(self) -> None:
         """Forget a stop of the parent, in a forked process."""
         self._finishing = False
+        self._caller = None
 
 
 def _cancel_held_back(pools: Iterable[Pool]) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from .. import _modes
 from .._checks import cut_frames, ends_tracebacks
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
@@ -18,6 +19,7 @@ from .overrides import Overrides, replaceable
 from .ownership import hand_over
 from .parts import NOT_MADE, Parts, live_task
 from .pool_manager import FormerName, size_of
+from .run_state import NEW
 from .snapshots import AloopsByName
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
@@ -160,8 +162,14 @@ class TaskSupervisor(NoExecutor):
         return self._supervisor_parts.pools.cancel_waiting()
 
     def block(self) -> None:
-        """Wait until the supervisor has been stopped."""
-        self._supervisor_parts.state.stopped.wait()
+        """Wait until the supervisor has been stopped.
+
+        Under ``legacy.install()`` and ``exec``, the call returns at once if the supervisor has not
+        been started, as in atasker.
+        """
+        state = self._supervisor_parts.state
+        if not (_modes.legacy and state.phase == NEW):
+            state.stopped.wait()
 
     def __enter__(self) -> TaskSupervisor:
         self.start()

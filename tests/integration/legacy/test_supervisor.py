@@ -335,6 +335,13 @@ def test_block_returns_after_stop(make_supervisor):
     thread.join()
 
 
+def test_block_before_the_start_returns_at_once(make_supervisor):
+    supervisor = make_supervisor()
+    returned = threading.Event()
+    threading.Thread(target=lambda: (supervisor.block(), returned.set()), daemon=True).start()
+    assert returned.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("daemon", [True, False])
 def test_daemon_is_accepted(make_supervisor, daemon):
     supervisor = make_supervisor()
