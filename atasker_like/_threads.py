@@ -25,6 +25,9 @@ DAEMON: bool = getattr(_thread, "daemon_threads_allowed", lambda: True)()
 class PackageThread(threading.Thread):
     """A thread of this package, which the exit of the interpreter does not wait for by itself."""
 
+    #: It is a pool thread: it runs functions of the application.
+    runs_tasks = False
+
     def __init__(self, target: Callable[..., None], args: tuple[Any, ...] = (),
                  name: str | None = None) -> None:
         super().__init__(target=target, args=args, name=name, daemon=DAEMON)

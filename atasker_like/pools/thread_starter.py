@@ -98,6 +98,7 @@ class ThreadStarter:
         pool = self._pool
         self._number += 1           # for the name only, so two equal numbers are harmless
         thread = PackageThread(pool._thread_main, (pool_thread,), f"{pool.name}_{self._number}")
+        thread.runs_tasks = True
         pool_thread.thread = thread
         try:
             thread.start()

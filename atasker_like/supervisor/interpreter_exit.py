@@ -113,6 +113,8 @@ def _shutdown() -> None:
     except KeyboardInterrupt:
         interrupted = True
     finish_all(interrupted)
+    if _modes.legacy:
+        _join_abandoned()
     if not joined:
         _plain_shutdown()
     elif interrupted:
@@ -188,17 +190,41 @@ def finish_all(interrupted: bool = False) -> None:
                 parts.pools.report_running(supervisor.id)
             supervisor.stop(wait=True)      # a subclass may override it, and know no more arguments
     except KeyboardInterrupt:
-        for supervisor in list(supervisors):
-            processes = supervisor._supervisor_parts.pools.processes
-            if processes is not None:
-                processes.kill_all()
-        log_unseen()                # no atexit hook is called
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:       # it is closed, or its pipe has no reader
-                pass
-        os._exit(130)               # the status that a shell expects after SIGINT
+        _end_at_once()
+
+
+def _end_at_once() -> None:
+    """End the process after a second Ctrl-C."""
+    for supervisor in list(supervisors):
+        processes = supervisor._supervisor_parts.pools.processes
+        if processes is not None:
+            processes.kill_all()
+    log_unseen()                # no atexit hook is called
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:       # it is closed, or its pipe has no reader
+            pass
+    os._exit(130)               # the status that a shell expects after SIGINT
+
+
+def _join_abandoned() -> None:
+    """Wait for the pool threads that a stop has abandoned, as atasker's executors do at the exit.
+
+    All supervisors are stopped: a thread ends when its function has returned. Ctrl-C ends the
+    process at once.
+    """
+    running = [thread for thread in threading.enumerate()
+               if isinstance(thread, PackageThread) and thread.runs_tasks]
+    if not running:
+        return
+    log.info("%d thread(s) whose tasks a stop has abandoned keep the program alive (%s); press "
+             "Ctrl-C to end it", len(running), ", ".join(thread.name for thread in running))
+    try:
+        for thread in running:
+            thread.join()
+    except KeyboardInterrupt:
+        _end_at_once()
 
 
 def follow_threads() -> None:

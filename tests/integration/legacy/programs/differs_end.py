@@ -19,6 +19,13 @@ begun = time.perf_counter()
 first.stop(wait=False)
 fact('stop(wait=False)', time.perf_counter() - begun < 1)
 
+timed = supervisor('timed')
+task = background_task(time.sleep, supervisor=timed)(2)
+until(task.is_started)
+begun = time.perf_counter()
+timed.stop(wait=0.1)
+fact('stop(wait=0.1) while a task runs', time.perf_counter() - begun < 1)
+
 second = supervisor('second')
 second.stop(wait=3)
 try:

@@ -82,4 +82,19 @@ ordered.append(lambda: order.append(50), priority=50)
 ordered.append(lambda: order.append(0), priority=0)
 ordered.run()
 fact('priority 0 (TASK_CRITICAL) in a collection', order)
+
+
+@background_worker(q=True)
+def fast(item, **kwargs):
+    items.append(item)
+
+
+items = []
+fast.start()
+begun = time.perf_counter()
+for number in range(12):
+    fast.put_threadsafe(number)
+until(lambda: len(items) == 12)
+fact('poll_delay between two runs of a worker', time.perf_counter() - begun < 0.9)
+fast.stop()
 leave()
