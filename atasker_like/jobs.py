@@ -22,7 +22,7 @@ from functools import partial
 from ._atomics import FREE_THREADED, RLock, Token
 from ._checks import a_kind, count, ends_tracebacks, seconds
 from ._ids import new_id, short_id
-from ._inspect import is_coroutine_function, name_of
+from ._inspect import described, is_coroutine_function, name_of
 from ._log import log
 from .engine.blocking import Latch, deadline_of_stop
 from .engine.loop_mailbox import mailbox_of
@@ -371,6 +371,13 @@ class AsyncJobScheduler:
             return True             # the loop is closed: nothing runs there
         return latch.wait(deadline)
 
+    def loop_ended(self) -> None:
+        """If the loop of the scheduler is closed, end the waits for runs. For its thread."""
+        if self._loop.is_closed():
+            self._running.clear()           # they cannot go on
+            self._wake_waiters()
+            self._on_end()
+
     def _remove(self, job: AsyncJob) -> None:
         """Drop a cancelled job and its references, also if its next start is far ahead."""
         self._jobs.pop(job.id, None)
@@ -426,10 +433,14 @@ class AsyncJobScheduler:
             self._on_end()
 
     async def _run(self, start: _Start) -> None:
+        from asyncio import CancelledError
+
         try:
             await start.run()
-        except Exception:
-            log.exception("async job %r raised; it goes on", start.job)
+        except (CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:      # SystemExit would end the loop
+            log.exception("async job %r raised %s; it goes on", start.job, described(error))
 
     def _ended(self, start: _Start, task: asyncio.Task[Any]) -> None:
         # the run has not begun if its task was cancelled before its first step

@@ -4,11 +4,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Coroutine
+from functools import partial
 
 from . import _modes
 from ._atomics import RLock
 from ._checks import a_kind, cut_frames, ends_tracebacks
-from ._inspect import has_method
+from ._inspect import described, has_method, name_of
 from ._log import log
 from ._patched import why_no_loops
 from ._threads import PackageThread
@@ -58,6 +59,147 @@ class _TaskSet:
 unawaited: _TaskSet = _TaskSet()
 
 
+class _RunningLoop:
+    """An asyncio loop that runs in its thread, and the coroutines that ALoop.run() waits for.
+
+    asyncio ends a loop in which code raises SystemExit or KeyboardInterrupt. Here the loop goes on,
+    and the error belongs to the asyncio task that raised it. If the loop ends all the same, each
+    wait ends with an error.
+    """
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._name = name
+        self._stopped = False               # stop() was called
+        # The futures of the waits, each with its coroutine, and its asyncio task once that is made.
+        # Shared without a lock: each operation of a dict is atomic. A wait is entered first, then
+        # the flag is read. The end sets the flag first, then takes all waits.
+        self._awaited: dict[Future[Any], tuple[Coroutine[Any, Any, Any], Any]] = {}
+        self._ended = False
+
+    # -- in the loop's thread ----------------------------------------------------------------------
+
+    def run_until_stopped(self) -> BaseException | None:
+        """Run the loop. Return the error that has ended it, or None after a stop."""
+        while not self._stopped:
+            try:
+                self.loop.run_forever()
+                return None
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._report(error)
+            except BaseException as error:  # its files are closed, for example
+                log.exception("loop %s has ended, since asyncio raised %s", self._name,
+                              described(error))
+                return error
+        return None
+
+    def stop(self) -> None:
+        """Stop the loop after its current iteration."""
+        self._stopped = True
+        self.loop.stop()
+
+    def run_until_complete(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine after the loop has been stopped."""
+        task = self.loop.create_task(coro)
+        while not task.done():
+            try:
+                self.loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        """Log an error that asyncio ends a loop for, unless a caller of run() gets it."""
+        for _, task in list(self._awaited.values()):
+            if task is not None and task.done() and not task.cancelled():
+                if task.exception() is error:
+                    return
+        log.error("loop %s goes on after an asyncio task or a callback in it raised %s",
+                  self._name, described(error), exc_info=error)
+
+    def end(self, cause: BaseException | None) -> None:
+        """End all waits. The loop is closed.
+
+        :param cause: the error that has ended the loop, or None after a stop.
+        """
+        self._ended = True
+        for future in list(self._awaited):
+            coro, task = self._awaited.pop(future, (None, None))
+            if coro is None:
+                continue                    # start() has removed it meanwhile
+            error = SupervisorStoppedError(
+                f"loop {self._name!r} ended before coroutine {name_of(coro)} did"
+                + ("" if cause is None else f", since asyncio raised {described(cause)}"))
+            error.__cause__ = cause
+            _fail(future, error)
+            if task is None:
+                coro.close()
+
+    def _begin(self, coro: Coroutine[Any, Any, Any], future: Future[Any]) -> None:
+        import asyncio
+
+        try:
+            if future.cancelled():
+                raise asyncio.CancelledError
+            task = asyncio.ensure_future(coro, loop=self.loop)
+        except BaseException as error:      # of the task factory, or of an eager first step
+            self._awaited.pop(future, None)
+            coro.close()
+            _fail(future, error)
+            return
+        self._awaited[future] = coro, task
+        task.add_done_callback(partial(self._settle, future))
+        future.add_done_callback(partial(self._cancel, task))
+
+    def _settle(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
+        """Give a future the outcome of its asyncio task."""
+        self._awaited.pop(future, None)
+        if task.cancelled():
+            future.cancel()
+            return
+        error = task.exception()
+        if error is not None:
+            _fail(future, error)
+        elif future.set_running_or_notify_cancel():
+            future.set_result(task.result())
+
+    # -- in any thread -----------------------------------------------------------------------------
+
+    def start(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine and return the future of its end.
+
+        :raises SupervisorStoppedError: the loop has ended.
+        """
+        from concurrent.futures import Future
+
+        future: Future[T] = Future()
+        self._awaited[future] = coro, None
+        try:
+            if not self._ended:
+                self.loop.call_soon_threadsafe(self._begin, coro, future)
+                return future
+        except RuntimeError:                # the application has closed it
+            pass
+        self._awaited.pop(future, None)
+        coro.close()
+        raise _not_active_error(self._name)
+
+    def _cancel(self, task: asyncio.Task[Any], future: Future[Any]) -> None:
+        if future.cancelled():
+            try:
+                self.loop.call_soon_threadsafe(task.cancel)
+            except RuntimeError:            # the loop is closed
+                pass
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_exception(error)
+
+
+def _not_active_error(name: str) -> SupervisorStoppedError:
+    return SupervisorStoppedError(f"loop {name!r} is not active; call start() first")
+
+
 @ends_tracebacks("background_task")
 class ALoop:
     """An asyncio event loop that runs in a thread of its own. Any thread may use it.
@@ -84,6 +226,7 @@ class ALoop:
         self.thread: threading.Thread | None = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: _RunningLoop | None = None       # with _loop
         self._lock = RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop while threads start
         self._starting: threading.Thread | None = None      # the thread, until the loop runs
@@ -129,16 +272,18 @@ class ALoop:
                 refused.append(error)
                 ready()
                 return
+            self._running = running = _RunningLoop(self.name, loop)
             self.thread, self._loop = me, loop
         asyncio.set_event_loop(loop)
         loop.call_soon(self._loop_runs, ready)
+        cause = None
         try:
-            loop.run_forever()
+            cause = running.run_until_stopped()
         finally:
             try:
                 # Coroutines may have started while stop() waited.
-                loop.run_until_complete(_cancel_others(LAST_GRACE))
-                loop.run_until_complete(loop.shutdown_asyncgens())
+                running.run_until_complete(_cancel_others(LAST_GRACE))
+                running.run_until_complete(loop.shutdown_asyncgens())
             except Exception:
                 log.exception("loop %s did not end in order", self.name)
             finally:
@@ -146,7 +291,8 @@ class ALoop:
                 loop.close()
                 with self._publishing:
                     if self._loop is loop:
-                        self._loop = None
+                        self._loop = self._running = None
+                running.end(cause)
                 if self._ended is not None:
                     self._ended()
 
@@ -165,7 +311,7 @@ class ALoop:
 
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
-        self.thread = self._loop = self._starting = None
+        self.thread = self._loop = self._running = self._starting = None
         self._lock = RLock()
         self._publishing = threading.Lock()
 
@@ -191,7 +337,7 @@ class ALoop:
         """
         loop = self._loop
         if loop is None or not self.is_active():
-            raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
+            raise _not_active_error(self.name)
         return loop
 
     def background_task(self, coro: Coroutine[Any, Any, T]) -> Task[T]:
@@ -223,32 +369,28 @@ class ALoop:
             raise InvalidTypeError(f"{method} of a loop takes a coroutine, not {a_kind(coro)}; "
                                    "call the coroutine function first")
 
-    def _future(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
-        import asyncio
-
-        try:
-            loop = self.active_loop()
-        except SupervisorStoppedError:
-            coro.close()
-            raise
-        return asyncio.run_coroutine_threadsafe(coro, loop)
-
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and block until it ends.
 
         :param coro: a coroutine.
         :return: its result.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
-            thread.
+            thread; or the loop ended before the coroutine.
         :raises WaitDeadlockError: (a RuntimeError) code that waits for this task blocks the loop.
         """
         self._check_coroutine("run", coro)
-        if threading.current_thread() is self.thread:
+        running = self._running
+        try:
+            if threading.current_thread() is self.thread:
+                raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; "
+                                             "await the coroutine")
+            if running is None or not self.is_active():
+                raise _not_active_error(self.name)
+        except SupervisorStoppedError:
             coro.close()
-            raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await "
-                                         "the coroutine")
-        with LoopRun(coro, self._loop) as run:
-            future: Future[T] = run.start(self._future)
+            raise
+        with LoopRun(coro, running.loop) as run:
+            future: Future[T] = run.start(running.start)
             if not future.done():
                 latch = Latch()
                 future.add_done_callback(lambda _: latch())
@@ -264,8 +406,8 @@ class ALoop:
         """
         deadline = deadline_of_stop(float(wait) if wait is False else wait)
         with self._lock:
-            thread, loop = self.thread, self._loop
-            if thread is None or loop is None:
+            thread, running = self.thread, self._running
+            if thread is None or running is None:
                 self.thread = None
                 return
             import asyncio  # here, so that a program without loops does not pay for it
@@ -276,10 +418,10 @@ class ALoop:
                 if others and not cancel_tasks and wait is not False:
                     await asyncio.wait(others, timeout=remaining(deadline))
                 await _cancel_others(LAST_GRACE)
-                loop.stop()
+                running.stop()
 
             try:
-                asyncio.run_coroutine_threadsafe(finish(), loop)
+                asyncio.run_coroutine_threadsafe(finish(), running.loop)
             except RuntimeError:            # the application has closed it
                 pass
             self.thread = None

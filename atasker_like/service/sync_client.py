@@ -140,6 +140,12 @@ class _SupervisorHook(ManagedWorker):
         for future in list(self.futures):
             future._fail("the supervisor was stopped")
 
+    def _worker_loop_ended(self) -> None:
+        """Fail the requests in a loop that ended before the supervisor."""
+        for future in list(self.futures):
+            if future._future.get_loop().is_closed():
+                future._fail("the event loop of the client ended")
+
     def _worker_reset_after_fork(self) -> None:
         # The connection and the requests belong to the parent process.
         keep_inherited(self.client._connection, self.client._connecting)

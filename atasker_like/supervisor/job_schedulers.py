@@ -121,6 +121,11 @@ class JobSchedulerRegistry:
         while self.by_name:
             self.by_name.popitem()[1].stop(wait=False)
 
+    def loop_ended(self) -> None:
+        """End the waits for runs in a loop that is closed. For its thread."""
+        for scheduler in list(self.by_name.values()):
+            scheduler.loop_ended()
+
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
         self._lock = RLock()

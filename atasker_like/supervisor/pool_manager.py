@@ -112,8 +112,7 @@ class PoolManager:
         self.timer: Timer = Timer(f"{name}_timer")
         self.threads: ThreadPool = ThreadPool(f"{name}_thread", self.timer, back.ensure_started,
                                               **self.thread_sizes)
-        self.loops: LoopRegistry = LoopRegistry(state.supervisor_id,
-                                                lambda: coroutines.abandon_closed())
+        self.loops: LoopRegistry = LoopRegistry(state.supervisor_id, self._loop_ended)
         coroutines = CoroutinePool(f"{name}_loops", self.timer, back.ensure_started,
                                    self.threads.spawn, self.loops)
         self.coroutines: CoroutinePool = coroutines
@@ -169,6 +168,14 @@ class PoolManager:
             else:
                 state.refuse_task()
         self.warm_up()
+
+    def _loop_ended(self) -> None:
+        """End the waits for a loop that is closed. For its thread."""
+        self.coroutines.abandon_closed()
+        supervisor = self._back()
+        # Otherwise a stop has ended the loop, and ends these waits.
+        if supervisor is not None and self._state.is_running():
+            supervisor._supervisor_parts.schedulers.loop_ended()
 
     def own_loop(self) -> ALoop:
         """Return the own loop of the supervisor; see ``TaskSupervisor.own_loop``."""

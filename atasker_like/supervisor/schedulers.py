@@ -5,7 +5,7 @@ clients of services are registered as workers are.
 """
 from __future__ import annotations
 
-from .._inspect import accepts_keyword, attribute_of
+from .._inspect import accepts_keyword, attribute_of, described
 from .._log import log
 from ..engine.blocking import remaining
 from ..errors import InvalidTypeError
@@ -59,6 +59,9 @@ class ManagedWorker:
     def _worker_report_items_left(self) -> int:
         """Return the number of items in the queue; log it if that has not been done."""
         return 0
+
+    def _worker_loop_ended(self) -> None:
+        """End the waits for a loop of the supervisor that is closed."""
 
     def _worker_end(self) -> None:
         """End: the supervisor has ended everything that ran."""
@@ -237,6 +240,13 @@ class SchedulerRegistry:
         for worker in self.workers():
             worker._worker_end()
 
+    def loop_ended(self) -> None:
+        """End the waits for a loop of the supervisor that is closed. For its thread."""
+        for worker in self.workers():
+            worker._worker_loop_ended()
+        if self.jobs is not None:
+            self.jobs.loop_ended()
+
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
         if self.jobs is not None:
@@ -264,7 +274,11 @@ def _check(scheduler: Any, *methods: str) -> None:
 
 async def _logged(loop: Callable[[], Any], name: str, supervisor: Any) -> None:
     """Run the loop of a scheduler. The argument keeps the supervisor alive meanwhile."""
+    from asyncio import CancelledError
+
     try:
         await loop()
-    except Exception:
-        log.exception("%s() of a registered scheduler raised", name)
+    except (CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:      # SystemExit would end the event loop
+        log.exception("%s() of a registered scheduler raised %s", name, described(error))
