@@ -64,7 +64,8 @@ BATCH = 20000
 MAX_HELD = 250000
 #: Seconds until a failed write is repeated. They double each time, up to the second number.
 RETRY_PAUSE, MAX_RETRY_PAUSE = 0.1, 5.0
-#: Seconds that the end of a supervisor waits for a store that cannot be written.
+#: Seconds that the end of a supervisor waits for a store that cannot be written, or for one write
+#: that does not end.
 CLOSE_TIMEOUT = 5.0
 #: Seconds between two writes if tasks only report progress.
 PROGRESS_PAUSE = 0.25
@@ -125,6 +126,7 @@ class ResultWriter:
         self._writing: dict[str, Task[Any] | str] = {}
         self._running = False               # the thread does not end when all is stored
         self._close_deadline = 0.0          # if it does not run: when to drop what cannot be stored
+        self._last_write = 0.0              # the monotonic time of the last end of a write
         self._thread: threading.Thread | None = None
         self._wakeup = threading.Lock()     # held, while the thread has nothing to do
         self._wakeup.acquire()
@@ -273,12 +275,13 @@ class ResultWriter:
             return
         self._thread = thread
 
-    def close(self, deadline: float | None) -> None:
+    def close(self, deadline: float | None) -> int:
         """Store all results, and end the thread.
 
-        Log those that cannot be stored in time.
+        Log those that cannot be stored in time, and return their number.
         """
-        limit = monotonic() + CLOSE_TIMEOUT
+        began = monotonic()
+        limit = began + CLOSE_TIMEOUT
         with self._lock:
             self._close_deadline = limit if deadline is None else min(deadline, limit)
             self._running = False
@@ -286,9 +289,35 @@ class ResultWriter:
                 self._start_thread()
             thread = self._thread
         self._wake()
-        if thread is not None:
-            thread.join(remaining(deadline))
+        if thread is not None and not self._join(thread, began, deadline):
+            held = self._held()
+            log.error("%d result(s) of supervisor %s were not stored before its end: a write() of "
+                      "the result backend has not ended; give what it calls a timeout", held,
+                      self.supervisor_id)
+            return held
         self._withdraw_addresses()
+        return self._held()
+
+    def _join(self, thread: threading.Thread, began: float, deadline: float | None) -> bool:
+        """Wait for the end of the thread, and return True if it has ended.
+
+        A write that does not end would delay the end of the supervisor without limit. Each write
+        that ends prolongs the wait.
+        """
+        if self.is_here():
+            return False
+        while True:
+            limit = max(began, self._last_write) + CLOSE_TIMEOUT
+            left = remaining(limit if deadline is None else min(deadline, limit))
+            thread.join(left)
+            if not thread.is_alive():
+                return True
+            if not left:
+                return False
+
+    def is_here(self) -> bool:
+        """Return True in the writer's thread, where a backend's ``write()`` runs."""
+        return self._thread is threading.current_thread()
 
     def _withdraw_addresses(self) -> None:
         """Remove the addresses if this process takes no requests any more."""
@@ -448,6 +477,8 @@ class ResultWriter:
             except BaseException:
                 self._drop_oldest()
                 raise
+            finally:
+                self._last_write = monotonic()
             with self._lock:
                 self._writing = {}
             if addresses:

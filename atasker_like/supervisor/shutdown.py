@@ -58,6 +58,7 @@ class Shutdown:
         self._called: list[Any] = []    # those whose stop() has been called in this stop
         self._drains = False            # queue workers finish their items in this stop
         self._items_left = 0            # in the queues of workers, at the end of the stop
+        self._results_left = 0          # not stored in the backend, at the end of the stop
 
     def stop(self, supervisor: Any, wait: bool | Seconds, stop_schedulers: bool, cancel_tasks: bool,
              drain: bool | None) -> StopReport:
@@ -78,8 +79,10 @@ class Shutdown:
 
             start_thread(pools.threads.spawn, (stop_later,))
             return self._report()
-        is_own_task = (getattr(current.pool_thread, "pool", None) is pools.threads
-                       or current_coroutine_task.get() is not None)
+        # The stop waits for this code, so this code must not wait for the stop.
+        is_waited_for = (getattr(current.pool_thread, "pool", None) is pools.threads
+                         or current_coroutine_task.get() is not None
+                         or (pools.recorder is not None and pools.recorder.is_here()))
         with state.lock:
             # A new supervisor is stopped too, since loops may have been started by hand. A stop
             # that was interrupted before its thread was at work is begun again.
@@ -91,7 +94,7 @@ class Shutdown:
                     self._called = []
                 state.phase = STOPPING
                 self._deadline = deadline
-                self._drains, self._items_left = drain, 0
+                self._drains, self._items_left, self._results_left = drain, 0, 0
                 workers = self._schedulers.workers()
                 if not (drain and self._schedulers.has_queue_workers()):
                     pools.refuse()
@@ -100,14 +103,15 @@ class Shutdown:
             try:
                 if _modes.legacy and not drain:
                     self._call_stops(deadline, stop_schedulers,
-                                     wait is not False and not is_own_task and not cancel_tasks)
+                                     wait is not False and not is_waited_for
+                                     and not cancel_tasks)
                 self._start_to_finish(*how)
             except BaseException:       # an interrupt, at any line: the stop goes on all the same
                 if self._caller == get_ident():
                     self._caller = None
                 self._start_to_finish(*how)
                 raise
-        if wait is not False and not is_own_task:
+        if wait is not False and not is_waited_for:
             # The thread that finishes keeps the deadline of its stop; a later caller has its own.
             self._wait(None if self._deadline == deadline else deadline)
         return self._report()
@@ -134,10 +138,12 @@ class Shutdown:
     def _report(self) -> StopReport:
         now = ended(self._pools.by_kind.values())
         finished, cancelled, killed = (new - old for new, old in zip(now, self._before))
-        is_whole = self._state.phase == STOPPED and not (self._drains and self._items_left)
+        is_whole = (self._state.phase == STOPPED and not self._results_left
+                    and not (self._drains and self._items_left))
         abandoned = sum(pool.abandoned for pool in self._pools.by_kind.values())
         return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned,
-                          killed=killed, items_left=self._items_left, complete=is_whole)
+                          killed=killed, items_left=self._items_left,
+                          results_left=self._results_left, complete=is_whole)
 
     def _call_stops(self, deadline: float | None, stop_schedulers: bool, wait: bool) -> None:
         """Stop workers and schedulers in the thread of the caller, which may hold locks of theirs.
@@ -230,7 +236,8 @@ class Shutdown:
                 pool.lifecycle.timeouts.reset()     # nothing runs; the timer has none
         if manager.recorder is not None:
             # Last, so that every result is stored, if one second is enough for it.
-            manager.recorder.close(None if deadline is None else max(deadline, monotonic() + 1))
+            self._results_left = manager.recorder.close(
+                None if deadline is None else max(deadline, monotonic() + 1))
 
     def _abandon(self) -> None:
         """Cancel all tasks, and abandon the threads that still run: the deadline has passed."""

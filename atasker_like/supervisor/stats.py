@@ -190,10 +190,11 @@ class StopReport(_Frozen):
     ``finished`` tasks ended by themselves; the stop cancelled the ``cancelled`` ones.
     ``abandoned`` threads, and calls of an executor of the application, still run a function after
     the end of its task. ``killed`` processes were ended by force. ``items_left`` items are in the
-    queues of queue workers; they wait for the next start of their worker.
+    queues of queue workers; they wait for the next start of their worker. ``results_left`` results
+    were not stored in the result backend.
 
     ``complete`` is False if the stop has not ended: then the numbers count until now. It is also
-    False if queue workers were to finish their items and some are left.
+    False if queue workers were to finish their items and some are left, or if results are left.
 
     Any thread may use it.
 
@@ -210,6 +211,7 @@ class StopReport(_Frozen):
         abandoned: int
         killed: int
         items_left: int
+        results_left: int
         complete: bool
 
 

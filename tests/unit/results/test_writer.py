@@ -503,3 +503,82 @@ def test_a_forked_process_stores_its_own_and_not_its_parents(kept, store):
     _, status = os.waitpid(pid, 0)
     store.hold.set()
     assert status == 0
+
+
+# -- a write that does not end ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def blocked(make_supervisor, store):
+    """A supervisor with a result whose write does not end before the test."""
+    supervisor = make_supervisor()
+    supervisor.set_result_backend(store)
+    store.hold = threading.Event()
+    supervisor.put_task(abs, (-1,))
+    assert store.reached.wait(PATIENCE)
+    yield supervisor
+    store.hold.set()
+    store.flush(PATIENCE)
+    supervisor.set_result_backend(None)
+
+
+@pytest.mark.parametrize("wait", [True, PATIENCE])
+def test_a_stop_ends_while_a_write_blocks_and_counts_its_results(blocked, caplog, monkeypatch,
+                                                                 wait):
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.01)
+    report = blocked.stop(wait=wait)
+    assert (report.results_left, report.complete) == (1, False)
+    assert [message for message in caplog.messages
+            if message.startswith(f"1 result(s) of supervisor {blocked.id} were not stored")]
+    assert blocked.stop(wait=wait).complete is False
+
+
+def test_a_stop_with_a_short_deadline_reports_results_that_were_not_stored(blocked, monkeypatch):
+    monkeypatch.setattr("atasker_like.supervisor.shutdown.monotonic", lambda: monotonic() - 1)
+    report = blocked.stop(wait=0.01)
+    assert (report.results_left, report.complete) == (1, False)
+
+
+def test_a_backend_that_blocks_can_be_replaced(blocked, monkeypatch):
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.01)
+    blocked.set_result_backend(None)
+    assert blocked.stop(wait=PATIENCE).complete
+
+
+def test_each_write_that_ends_prolongs_the_wait_of_a_stop(kept):
+    writer = manager(kept).recorder
+    waits = []
+
+    class Thread:
+        """Ends after four writes, each within the limit."""
+
+        def join(self, seconds):
+            waits.append(seconds)
+            writer._last_write = monotonic()
+
+        def is_alive(self):
+            return len(waits) < 4
+
+    writer._last_write = monotonic()
+    assert writer._join(Thread(), monotonic() - 2 * module.CLOSE_TIMEOUT, None)
+    assert len(waits) == 4 and all(0 < seconds <= module.CLOSE_TIMEOUT for seconds in waits)
+
+
+def test_a_stop_that_write_calls_does_not_wait_for_it(make_supervisor, store):
+    supervisor = make_supervisor()
+    reports = []
+
+    class Stopping(Store):
+        def write(self, entries):
+            if not reports:
+                reports.append(supervisor.stop())
+            super().write(entries)
+
+    backend = Stopping()
+    supervisor.set_result_backend(backend)
+    task = supervisor.put_task(abs, (-1,))
+    assert backend.came.acquire(timeout=PATIENCE)
+    assert reports[0].complete is False
+    assert supervisor.stop().complete
+    assert backend.read(task.id) is not None
+    supervisor.set_result_backend(None)
