@@ -147,10 +147,10 @@ class _RunningLoop:
             _fail(future, error)
             return
         self._awaited[future] = coro, task
-        task.add_done_callback(partial(self._settle, future))
+        task.add_done_callback(partial(self._set_outcome, future))
         future.add_done_callback(partial(self._cancel, task))
 
-    def _settle(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
+    def _set_outcome(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
         """Give a future the outcome of its asyncio task."""
         self._awaited.pop(future, None)
         if task.cancelled():
