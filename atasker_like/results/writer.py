@@ -67,6 +67,8 @@ RETRY_PAUSE, MAX_RETRY_PAUSE = 0.1, 5.0
 #: Seconds that the end of a supervisor waits for a store that cannot be written, or for one write
 #: that does not end.
 CLOSE_TIMEOUT = 5.0
+#: Seconds that the thread then gets to end, and to log what it has not stored.
+LAST_GRACE = 0.5
 #: Seconds between two writes if tasks only report progress.
 PROGRESS_PAUSE = 0.25
 
@@ -308,7 +310,7 @@ class ResultWriter:
             return False
         while True:
             limit = max(began, self._last_write) + CLOSE_TIMEOUT
-            left = remaining(limit if deadline is None else min(deadline, limit))
+            left = remaining((limit if deadline is None else min(deadline, limit)) + LAST_GRACE)
             thread.join(left)
             if not thread.is_alive():
                 return True

@@ -561,7 +561,8 @@ def test_each_write_that_ends_prolongs_the_wait_of_a_stop(kept):
 
     writer._last_write = monotonic()
     assert writer._join(Thread(), monotonic() - 2 * module.CLOSE_TIMEOUT, None)
-    assert len(waits) == 4 and all(0 < seconds <= module.CLOSE_TIMEOUT for seconds in waits)
+    most = module.CLOSE_TIMEOUT + module.LAST_GRACE
+    assert len(waits) == 4 and all(module.LAST_GRACE < seconds <= most for seconds in waits)
 
 
 def test_a_stop_that_write_calls_does_not_wait_for_it(make_supervisor, store):
