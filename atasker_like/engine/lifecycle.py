@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._inspect import described
 from .._log import log
-from ..errors import RetryRequest, TaskCancelledError, TaskRetryError
+from ..errors import RetryRequest, TaskCancelledError, TaskRetryError, TaskTimeoutError
 from .callbacks import call_callbacks
 from .registry import Registry
 from .reports import observers
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
         def refuse_during_import(self) -> None: ...
 
 __all__ = ["ALLOWED", "Lifecycle", "before_end_of", "drop_outcome", "failure_of",
-           "is_cancellation", "retry_pause", "run_callback"]
+           "is_cancellation", "report_late_error", "retry_pause", "run_callback"]
 
 #: The states in which each event may come. A final state stays, whatever comes.
 ALLOWED: dict[str, tuple[int, ...]] = {
@@ -307,7 +308,12 @@ class Lifecycle:
             waiters.pop(0)()       # removed first: after an interrupt, the others are woken
         task._waiters = None
         extra = task._extra
-        if extra is not None and extra.callbacks:
+        if extra is None:
+            return
+        if task._status == CANCELED and getattr(extra, "last_error", None):
+            log.warning("task %s (%s) was cancelled, and is not tried again after an attempt that "
+                        "raised %s", task.name, task.short_id, extra.last_error)
+        if extra.callbacks:
             if inline:
                 call_callbacks(task)
             else:
@@ -325,6 +331,11 @@ def retry_pause(task: Task[Any], error: BaseException) -> float | None:
     attempts = max(1, task.attempts)
     if not options.wants_retry(error, attempts):
         return None
+    # Text, since the end of a reference to an error can run code of the application.
+    shown = error.error if type(error) is RetryRequest else error
+    text = "" if shown is None else described(shown)
+    with task._spec.pool.lock:
+        task._extra_fields().last_error = text
     if type(error) is RetryRequest and error.countdown is not None:
         return error.countdown
     return options.retry_pause(attempts)
@@ -354,6 +365,14 @@ def drop_outcome(outcome: Any) -> None:
     """Note that nothing will ask for the outcome of an attempt. (no lock)"""
     if type(outcome) is Failure:
         outcome.seen = True
+
+
+def report_late_error(task: Task[Any], error: BaseException) -> None:
+    """Log an error of the application that comes after the end of its task. (no lock)"""
+    # check_cancelled() raises the first two.
+    if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
+        log.warning("task %s (%s) raised %s after it had ended", task.name, task.short_id,
+                    described(error))
 
 
 def is_cancellation(task: Task[Any], error: BaseException) -> bool:

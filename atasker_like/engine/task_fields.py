@@ -11,11 +11,12 @@ __all__ = ["ExtraFields", "Positions", "index_of"]
 class ExtraFields:
     """Attributes that few tasks need, made on demand. The lock of the pool guards them."""
 
-    # Two attributes are set late. returned: the value or Failure that the task will end with, in a
-    # tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
+    # Three attributes are set late. returned: the value or Failure that the task will end with, in
+    # a tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
+    # last_error: the text of the error of the last attempt that was to be repeated.
     __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks",
                  "on_start", "cancel_requested", "placement", "running", "starts_reported",
-                 "returned", "marked")
+                 "returned", "marked", "last_error")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -32,6 +33,7 @@ class ExtraFields:
         if TYPE_CHECKING:
             self.returned: tuple[Any] | None = None
             self.marked = False
+            self.last_error = ""
 
 
 class Positions:

@@ -14,7 +14,8 @@ from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.current import current, current_coroutine_task, task_of_inner_loop
 from ..engine.deferred import run_deferred
-from ..engine.lifecycle import drop_outcome, failure_of, is_cancellation, retry_pause, run_callback
+from ..engine.lifecycle import (drop_outcome, failure_of, is_cancellation, report_late_error,
+                                retry_pause, run_callback)
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
@@ -335,12 +336,15 @@ class CoroutinePool(Pool):
                 here = self._running.pop(task).loop     # which makes this call
                 extra.running = 0
                 self.run_queue.release(task)
-            if first and task._status == STARTED:
+            is_late = not first or task._status != STARTED
+            if not is_late:
                 deferred = self._attempt_ended(task, outcome, pause, cancelled)
             else:
                 drop_outcome(outcome)       # the task ended before
             if task._spec.lane is not None:
                 deferred = self._dispatch_deferred(here) + deferred
+        if error is not None and is_late and not cancelled:
+            report_late_error(task, error)
         run_deferred(deferred)
 
     def loop_of(self, task: Task[Any]) -> Any:

@@ -29,7 +29,7 @@ from ..engine.blocking import remaining
 from ..engine.current import current
 from ..engine.deferred import run_deferred
 from ..engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_cancellation,
-                                retry_pause, run_callback)
+                                report_late_error, retry_pause, run_callback)
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
@@ -414,6 +414,7 @@ class ThreadPool(Pool):
         following = None
         takes_next = False
         deferred: Deferred = []
+        is_late = False
         with self.lock:
             pool_thread.task = None
             abandoned = pool_thread.abandoned
@@ -424,6 +425,7 @@ class ThreadPool(Pool):
                 self.backpressure.set_fast_limit()
                 self.backpressure.wake_submitters()
             else:
+                is_late = task.done()       # it was completed early
                 self.run_queue.release(task)
                 waiters, ready = self.lifecycle.settle_attempt(task, outcome, pause, cancelled)
                 if ready:
@@ -442,6 +444,8 @@ class ThreadPool(Pool):
             if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
                 log.warning("task %s (%s) raised %s after it had been given up",
                             task.name, task.short_id, type(error).__name__)
+        elif error is not None and is_late:
+            report_late_error(task, error)
         del held, value, outcome
         run_deferred([*deferred, *observers])
         self.lifecycle.notify(task, waiters)

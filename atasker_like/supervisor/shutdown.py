@@ -255,12 +255,12 @@ class Shutdown:
 
 
 def _cancel_held_back(pools: Iterable[Pool]) -> tuple[int, str]:
-    """Cancel the tasks that are delayed or paused; return their number, and what one needed.
+    """Cancel the tasks that are delayed or paused; return their number, and a text about one.
 
     This is not a part of the caller: no variable refers to the tasks while it waits.
     """
     tasks = [task for pool in pools for task in pool.held_back()]
-    advice = ""
+    advice = f"; the first is {tasks[0].name} ({tasks[0].short_id})" if tasks else ""
     for task in tasks:
         needed = task._spec.way_out(task._status, "")
         if needed:
