@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     Seconds = Union[float, timedelta]
 
 __all__ = ["a_kind", "callable_or_none", "count", "cut_frames", "ends_traceback",
-           "ends_tracebacks", "hashable", "in_seconds", "instance", "integer", "keywords_of",
+           "ends_tracebacks", "flag", "hashable", "in_seconds", "initargs", "instance", "integer",
+           "keywords_of",
            "mapping", "nearest", "not_a_function", "number", "one_of", "plain", "plain_or_none",
            "positional", "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
@@ -119,10 +120,30 @@ def hashable(name: str, value: Any) -> Any:
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
     """Check a string that is to be one of some, and return it."""
-    if value not in values:
+    # Not `in` alone: the object may have an __eq__ of its own.
+    if not issubclass(type(value), str) or value not in values:
         raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not "
                                    f"{shown(value)}")
     return str(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Check a flag, and return it. A program written for atasker may pass any object."""
+    if not isinstance(value, bool) and not _modes.legacy:
+        raise InvalidTypeError(f"{name} takes True or False, not {shown(value)}")
+    return bool(value)
+
+
+def initargs(value: Any) -> tuple[Any, ...]:
+    """Check the arguments of an initializer, and return them as a tuple."""
+    if not isinstance(value, (str, bytes)) or _modes.legacy:
+        try:
+            return tuple(value)
+        except TypeError:
+            if hasattr(type(value), "__iter__"):
+                raise               # code of the application
+    raise InvalidTypeError("initargs takes the arguments of the initializer as a tuple, not "
+                           f"{a_kind(value)}")
 
 
 def number(name: str, value: Any, least: float = 0, above: bool = False) -> float:

@@ -115,6 +115,13 @@ class RemoteTaskView(Attempt):
         self.attempts: int = attempts
         self._retries: int = retries
 
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"the task of current_task() in another process has no {name!r}: its result and "
+                "its other attributes are known to the process that submitted it; see the "
+                "documentation of current_task() for what it has here")
+
     @property
     def short_id(self) -> str:
         """The form of the id for messages and screens, such as ``p-17``."""

@@ -345,7 +345,7 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
             self._max_workers = self._slots()
         self._prefix = thread_name_prefix
         self._call_initializer = initializer
-        self._arguments = tuple(initargs)
+        self._arguments = _checks.initargs(initargs)
         if initializer is not None or thread_name_prefix:
             self._thread_numbers = count()
             self._local = threading.local()

@@ -9,8 +9,8 @@ import builtins
 import sys
 from functools import partial
 
-from ._checks import (count, ends_tracebacks, hashable, integer, nearest, number, one_of, rate,
-                      seconds, seconds_or_none)
+from ._checks import (count, ends_tracebacks, flag, hashable, integer, nearest, number, one_of,
+                      rate, seconds, seconds_or_none)
 from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -339,6 +339,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "ignore_on": _errors,
     "name": _name,
     "group_id": hashable,
+    "must_complete": flag,
+    "detached": flag,
+    "ignore_result": flag,
 }
 
 
@@ -361,6 +364,7 @@ def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
             if value is None and name != "burst":
                 continue
             count(f"{name} of lane {lane!r}", value)
+            number(f"{name} of lane {lane!r}", value, 1)       # it is compared with floats
         elif name == "rate":
             if value is not None:
                 rate(f"rate of lane {lane!r}", value)

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from threading import Lock
 
-from ._checks import cut_frames, in_seconds
+from ._checks import cut_frames, flag, in_seconds
 from ._generics import Generic, T_co
 from ._inspect import has_method
 from ._wait_arguments import TaskViews, as_tasks, find_tasks, refusal
@@ -117,6 +117,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     4
     """
     try:
+        strict = strict and flag("strict", strict)
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = find_tasks(tasks, "wait_completed")
@@ -532,6 +533,7 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
     [2, 4]
     """
     try:
+        strict = strict and flag("strict", strict)
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)
         pending, arrange = find_tasks(tasks, "co_wait_completed")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
-from .._checks import callable_or_none, cut_frames, ends_traceback
+from .._checks import callable_or_none, cut_frames, ends_traceback, flag
 from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
@@ -475,6 +475,7 @@ class AsyncQueue(TaskQueue):
         :param fail_policy: as for :meth:`ThreadQueue.run` (default: None, that of the queue).
         :param progress: as for :meth:`ThreadQueue.run` (default: False).
         """
+        strict = strict and flag("strict", strict)
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
         shown = shows_progress(progress)

@@ -51,8 +51,9 @@ class QueueConfig:
         self.on_timeout: str = one_of("on_timeout", on_timeout, ON_TIMEOUT)
         self.rate: float | None = None if rate is None else _checks.rate("rate", rate)
         self.burst: int = count("burst", burst)
+        _checks.number("burst", burst, 1)          # no float could hold a larger one
         self.initializer: Callable[..., Any] | None = self._checked_initializer(initializer)
-        self.initargs: tuple[Any, ...] = tuple(initargs)
+        self.initargs: tuple[Any, ...] = _checks.initargs(initargs)
         self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.pool_priority: int | None = TaskOptions(priority=pool_priority).priority
         self.on_start: Callable[[Any], Any] | None = _hook("on_start", on_start)

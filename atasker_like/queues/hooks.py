@@ -58,6 +58,7 @@ class Hooks:
         # As a call of the group, so that what it submits belongs to the run; see
         # WaitGroup.is_inside().
         group = task._spec.lane.callbacks
+        name = f"{name} of a queue, for task {task.name} ({task.short_id}),"
         self._queue._call_hook(name, lambda: group.make(object(), call), task._spec.loop)
 
 
@@ -66,7 +67,7 @@ def log_hook(name: str, call: Callable[[], Any]) -> None:
     try:
         call()
     except BaseException:
-        log.exception("%s of a queue raised; the task itself is not touched", name)
+        log.exception("%s raised; the task itself is not touched", name)
 
 
 def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:

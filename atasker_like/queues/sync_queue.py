@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from .._checks import ends_traceback
+from .._checks import ends_traceback, flag
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
@@ -172,6 +172,7 @@ class _BlockingQueue(TaskQueue):
         >>> queue.run().values
         (1, 2)
         """
+        strict = strict and flag("strict", strict)
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
         shown = shows_progress(progress)

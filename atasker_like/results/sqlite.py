@@ -21,9 +21,9 @@ from time import monotonic
 from weakref import WeakValueDictionary
 
 from .._atomics import RLock
-from .._checks import ends_traceback
+from .._checks import a_kind, ends_traceback
 from .._sqlite import keep_log
-from ..errors import InvalidArgumentError, ResultBackendError
+from ..errors import InvalidArgumentError, InvalidTypeError, ResultBackendError
 from .backend import Backend
 
 TYPE_CHECKING = False
@@ -89,6 +89,8 @@ class SQLiteBackend(Backend):
     def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None,
                  serializer: str = "json", timeout: float = 5.0, arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)
+        if not isinstance(path, (str, os.PathLike)):
+            raise InvalidTypeError(f"path takes a path, not {a_kind(path)}")
         if os.fspath(path) == ":memory:":
             raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; "
                                        "use a MemoryBackend")

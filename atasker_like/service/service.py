@@ -180,6 +180,9 @@ class Service:
         """
         from .server import Server
 
+        if address is None:     # the Server would take clients of this process only
+            raise InvalidTypeError("serve takes an address, not None: a path for a Unix domain "
+                                   "socket, or a host and a port")
         return Server(self, address, token, **options).start()
 
     def _lane_tt(self) -> TaskType:

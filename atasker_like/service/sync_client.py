@@ -12,7 +12,8 @@ from concurrent.futures import CancelledError
 from .._checks import ends_tracebacks, in_seconds
 from .._generics import Generic, T_co
 from ..engine.blocking import block, deadline_of, remaining
-from ..errors import SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..errors import (SupervisorBusyError, SupervisorStoppedError, TaskCancelledError,
+                      WaitTimeoutError)
 from ..supervisor.schedulers import ManagedWorker
 from ..tasks import supervisor_or_default
 from .client import Client, request_of
@@ -348,6 +349,10 @@ class SyncClient:
         try:
             deadline = deadline_of(timeout)
             own = self._supervisor.own_loop()
+            if threading.current_thread() is own.thread:
+                raise SupervisorBusyError("a SyncClient would block the loop of its supervisor, "
+                                          "which this coroutine runs in; use service.Client there, "
+                                          "whose methods are awaited")
             self._supervisor.register_sync_scheduler(self._hook)
         except BaseException:
             call.close()

@@ -247,7 +247,7 @@ def _configure(pool: ProcessPool, start_method: str | None = None, initializer: 
     quota = pool.maxtasksperchild
     if maxtasksperchild is not None:
         quota = checked_sizes("process", maxtasksperchild=maxtasksperchild)["maxtasksperchild"]
-    arguments = pool.initargs if initializer is None else tuple(initargs or ())
+    arguments = pool.initargs if initializer is None else _checks.initargs(initargs or ())
     pool.configure(initializer or pool.initializer, arguments, quota or None)
 
 

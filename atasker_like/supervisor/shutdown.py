@@ -13,6 +13,7 @@ from threading import get_ident
 from time import monotonic
 
 from .. import _modes
+from .._checks import flag
 from .._ids import short_id
 from .._log import log
 from .._threads import PackageThread, start_thread
@@ -69,7 +70,7 @@ class Shutdown:
         deadline = deadline_of_stop(wait)
         if drain is None:
             drain = self.drains_by_default
-        drain = (not _modes.legacy if drain is None else bool(drain)) and not cancel_tasks
+        drain = (not _modes.legacy if drain is None else flag("drain", drain)) and not cancel_tasks
         pools, state = self._pools, self._state
         if self.is_reentrant():
             # A signal handler or a finalizer came in between two lines of a critical section of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import count
 
 from .. import _modes
-from .._checks import cut_frames, ends_tracebacks
+from .._checks import cut_frames, ends_tracebacks, hashable, initargs as checked_initargs
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
@@ -287,7 +287,7 @@ class TaskSupervisor(NoExecutor):
             (default: :mod:`pickle`).
         """
         self._supervisor_parts.processes.create(
-            processes, executor, tuple(initargs), initializer=initializer,
+            processes, executor, checked_initargs(initargs), initializer=initializer,
             maxtasksperchild=maxtasksperchild, context=context, serializer=serializer)
 
     @property
@@ -554,7 +554,7 @@ class TaskSupervisor(NoExecutor):
         :param name: the name of the loop (default: None).
         :param default: False returns None for no name (default: True).
         """
-        return self._supervisor_parts.pools.loops.get(name, default)
+        return self._supervisor_parts.pools.loops.get(hashable("name", name), default)
 
     def start_aloop(self, name: str) -> bool:
         """Start a loop by name; return False if there is none.

@@ -4,9 +4,11 @@ from __future__ import annotations
 import sys
 from time import perf_counter
 
+from .._checks import a_kind
 from .._inspect import described
 from .._log import log
 from ..engine.task import STARTED
+from ..errors import InvalidTypeError
 from ..pools.coroutines import CoroutinePool
 from ..pools.threads import ThreadPool
 
@@ -32,6 +34,8 @@ def write_stacks(supervisor_id: str, supervised: Parts, file: Any) -> None:
     A signal handler may call it, too. So a file that takes no text, such as one on a full disk, is
     logged, and raises nothing in the code that the signal has interrupted.
     """
+    if file is not None and not hasattr(file, "write"):
+        raise InvalidTypeError(f"file takes an open text file, not {a_kind(file)}")
     file = sys.stderr if file is None else file
     if file is None:        # the program has no stderr
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 from functools import partial
 
 from .. import _modes
-from .._checks import a_kind, ends_traceback, not_a_function
+from .._checks import a_kind, ends_traceback, flag, not_a_function
 from .._inspect import attribute_of, is_coroutine_function, name_of
 from .._log import log
 from ..engine.spec import undecorated
@@ -123,6 +123,13 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     if chosen is not None:
         kind = _CHOOSING[chosen]
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
+    if (options.get("loop") is not None and kind in _WITHOUT_LOOP and not _modes.legacy
+            and not is_coroutine_function(f)):
+        raise InvalidTypeError(f"background_worker: loop= is for coroutine functions, and {name} "
+                               "is a plain function, which runs in a pool thread")
+    for option in ("e", "event"):
+        if options.get(option) is not None:
+            flag(option, options[option])
     worker = kind(name=name, **_options_for(kind, chosen, options))
     worker._worker_set_function(f)
     return worker
@@ -136,6 +143,10 @@ _CHOOSING: dict[str, type[BackgroundWorker]] = {
     "delay": BackgroundIntervalWorker,
     "delay_after": BackgroundIntervalWorker, "delay_before": BackgroundIntervalWorker,
 }
+
+
+#: The kinds that need a loop only for a coroutine function.
+_WITHOUT_LOOP = (BackgroundWorker, BackgroundEventWorker, BackgroundIntervalWorker)
 
 
 def _is_given(value: Any) -> bool:

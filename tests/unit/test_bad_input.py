@@ -7,10 +7,11 @@ import types
 import pytest
 
 from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, AsyncQueue, BackgroundWorker, Checkpoint,
-                          FunctionCollection, InvalidArgumentError, InvalidTypeError,
-                          ProcessExecutor, ProcessQueue, TaskCollection, TaskSupervisor,
-                          ThreadExecutor, ThreadQueue, _checks, _modes, amap, background_task,
-                          background_worker, co_mp_apply, run, tmap)
+                          FunctionCollection, InvalidArgumentError, InvalidTypeError, Lane,
+                          ProcessExecutor, ProcessQueue, SQLiteBackend, TaskCollection, TaskOptions,
+                          TaskSupervisor, ThreadExecutor, ThreadQueue, _checks, _modes, amap,
+                          background_task, background_worker, co_mp_apply, current_task, run, tmap,
+                          wait_completed)
 from tests.support import PATIENCE
 
 from ..contract.functions import add, co_nothing
@@ -63,6 +64,65 @@ def test_unknown_option_is_refused_with_the_nearest_one(apply):
 def test_impossible_option_is_refused_by_name(apply, options, name):
     with pytest.raises((ValueError, TypeError), match=name):
         apply(**options)
+
+
+class Incomparable:
+    def __eq__(self, other):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("give, error", [
+    (lambda supervisor: SQLiteBackend(None), "path takes a path, not None"),
+    (lambda supervisor: ThreadQueue(initializer=add, initargs=None), "initargs takes .*, not None"),
+    (lambda supervisor: ThreadQueue(initializer=add, initargs="ab"),
+     "initargs takes .*, not a str"),
+    (lambda supervisor: ThreadExecutor(initializer=add, initargs=5, supervisor=supervisor),
+     "initargs takes .*, not an int"),
+    (lambda supervisor: supervisor.create_mp_pool(initializer=add, initargs=None),
+     "initargs takes .*, not None"),
+    (lambda supervisor: supervisor.set_mp_pool(initializer=add, initargs=5),
+     "initargs takes .*, not an int"),
+    (lambda supervisor: Lane("a", rate=1, burst=10 ** 400),
+     "burst of lane 'a' takes .* that large"),
+    (lambda supervisor: ThreadQueue(rate=1, burst=10 ** 400), "burst takes .* that large"),
+    (lambda supervisor: supervisor.get_aloop([]), "name takes .*, not \\[\\]"),
+    (lambda supervisor: supervisor.dump(file="x"), "file takes an open text file, not a str"),
+    (lambda supervisor: ThreadQueue(mode=Incomparable()), "mode takes one of 'finite', 'infinite'"),
+    (lambda supervisor: TaskOptions(must_complete="x"), "must_complete takes True or False"),
+    (lambda supervisor: TaskOptions(detached=float("nan")), "detached takes True or False"),
+    (lambda supervisor: TaskOptions(ignore_result=0), "ignore_result takes True or False, not 0"),
+    (lambda supervisor: wait_completed([], strict="x"), "strict takes True or False"),
+    (lambda supervisor: ThreadQueue(supervisor=supervisor).run(strict="x"),
+     "strict takes True or False"),
+    (lambda supervisor: supervisor.stop(drain="x"), "drain takes True or False"),
+    (lambda supervisor: background_worker(add, e=0), "e takes True or False, not 0"),
+    (lambda supervisor: background_worker(add, loop="x"), "loop= is for coroutine functions"),
+    (lambda supervisor: background_worker(add, interval=1, loop="x"), "loop= is for coroutine"),
+], ids=["path", "initargs", "initargs text", "executor", "create_mp_pool", "set_mp_pool", "lane",
+        "burst", "get_aloop", "dump", "mode", "must_complete", "detached", "ignore_result",
+        "strict", "run", "drain", "e", "loop", "interval loop"])
+def test_wrong_type_or_value_is_refused_with_an_error_of_the_package(supervisor, give, error):
+    with pytest.raises((InvalidTypeError, InvalidArgumentError), match=error) as caught:
+        give(supervisor)
+    if sys.version_info >= (3, 11):
+        assert caught.traceback[-1].path == caught.traceback[0].path
+
+
+def test_a_program_for_atasker_may_give_any_object_as_a_flag(supervisor, monkeypatch):
+    monkeypatch.setattr(_modes, "legacy", True)
+    background_worker(add, e=1, loop="x", supervisor=supervisor)
+    assert TaskOptions(must_complete="x").must_complete is True
+    supervisor.stop(drain=0)
+
+
+def own_value():
+    return current_task().value()
+
+
+def test_current_task_in_a_process_names_what_it_lacks(supervisor):
+    task = background_task(own_value, tt=TT_MP, supervisor=supervisor)()
+    with pytest.raises(AttributeError, match="another process has no 'value'.*submitted it"):
+        task.value(PATIENCE)
 
 
 # -- coroutine functions that nothing would await --------------------------------------------------

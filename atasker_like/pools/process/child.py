@@ -33,8 +33,8 @@ from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from ..._ids import short_id
-from ..._inspect import (address_of, lookup, name_of, text_of, traceback_text, type_name_of,
-                         why_not_rebuilt)
+from ..._inspect import (address_of, described, lookup, name_of, text_of, traceback_text,
+                         type_name_of, why_not_rebuilt)
 from ..._retry import RemoteTaskView
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
@@ -517,7 +517,7 @@ def _describe(error: BaseException, stage: str, name: str = "", task_id: str = "
                  "plain data, such as a list of what a generator yields or a file contains")
     elif stage == "arguments":
         cause = (f"the arguments of {task} could not be rebuilt in {where}: "
-                 f"{_text(error)}{way_out}")
+                 f"{described(error)}{way_out}")
     elif stage == "function":
         cause = (f"the function of {task} could not be found in {where}: "
                  f"{_text(error)}{way_out}")

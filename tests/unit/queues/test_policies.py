@@ -358,7 +358,7 @@ def test_hook_that_raises_is_logged(face, hook, caplog):
     queue = face.make(**{hook: refuse})
     face.do(partial(queue.submit, face.function("succeed_at"), 2, retries=1))
     assert face.run(queue).ok
-    assert f"{hook} of a queue raised" in caplog.text and "the hook" in caplog.text
+    assert f"{hook} of a queue, for task " in caplog.text and "the hook" in caplog.text
 
 
 def test_a_run_ends_after_its_last_hook(inside):
