@@ -104,8 +104,8 @@ class ThreadPoolView:
         :param timeout: seconds from this call within which all results must arrive (default: no
             limit).
         :param chunksize: accepted for compatibility (default: 1); threads need no chunks.
-        :raises TimeoutError: from the iterator after the timeout; the remaining calls are
-            cancelled.
+        :raises WaitTimeoutError: (a TimeoutError) from the iterator after the timeout; the calls
+            that are left are cancelled.
         """
         try:
             deadline = deadline_of(timeout)
