@@ -238,7 +238,7 @@ class TaskCollection(FunctionCollection):
         self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
         self.poll_delay = poll_delay
         if _modes.legacy:
-            self.lock = Lock()
+            self.lock = Lock()      # guards a run: the next one waits for its end
 
     def execute(self) -> tuple[dict[str, Any], bool]:
         """Run all functions in pool threads and wait for them.

@@ -381,7 +381,7 @@ class ALoop:
         self._check_coroutine("run", coro)
         running = self._running
         try:
-            if threading.current_thread() is self.thread:
+            if self.thread is not None and threading.get_ident() == self.thread.ident:
                 raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; "
                                              "await the coroutine")
             if running is None or not self.is_active():

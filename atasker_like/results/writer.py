@@ -319,7 +319,8 @@ class ResultWriter:
 
     def is_here(self) -> bool:
         """Return True in the writer's thread, where a backend's ``write()`` runs."""
-        return self._thread is threading.current_thread()
+        # Not current_thread(), which makes a lasting object for a thread that it does not know.
+        return self._thread is not None and self._thread.ident == threading.get_ident()
 
     def _withdraw_addresses(self) -> None:
         """Remove the addresses if this process takes no requests any more."""

@@ -349,7 +349,7 @@ class SyncClient:
         try:
             deadline = deadline_of(timeout)
             own = self._supervisor.own_loop()
-            if threading.current_thread() is own.thread:
+            if own.thread is not None and threading.get_ident() == own.thread.ident:
                 raise SupervisorBusyError("a SyncClient would block the loop of its supervisor, "
                                           "which this coroutine runs in; use service.Client there, "
                                           "whose methods are awaited")
