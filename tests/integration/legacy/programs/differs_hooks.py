@@ -60,9 +60,6 @@ class Marks(BackgroundWorker):
         called.append('wait_until_stop')
         return super().wait_until_stop()
 
-    def after_stop(self):
-        called.append('is_stopped() is %s' % self.is_stopped())
-
 
 class Supervisor(TaskSupervisor):
 
@@ -96,7 +93,6 @@ marks.stop()
 until(marks.is_stopped)
 fact('mark_started, mark_stopped and wait_until_stop of a subclass of a worker',
      [name for name in called if name.startswith(('mark', 'wait'))])
-fact('is_stopped() in after_stop', [name for name in called if name.startswith('is_')])
 
 called.clear()
 supervisor = Supervisor('mine')
@@ -122,8 +118,8 @@ until(lambda: seen)
 replaced.run = new_run
 fact('worker.run = f while the worker runs', until(lambda: 'new' in seen, 1))
 
-seen = []
-wait_completed(background_task(abs, callback=seen.append)(-1))
-wait_completed(background_task(co, loop='loop', callback=seen.append, supervisor=supervisor)())
-fact('callback= of a task in a thread or a coroutine', until(lambda: len(seen) == 2, 1))
+answers = []        # not seen, to which the worker still adds
+wait_completed(background_task(abs, callback=answers.append)(-1))
+wait_completed(background_task(co, loop='loop', callback=answers.append, supervisor=supervisor)())
+fact('callback= of a task in a thread or a coroutine', until(lambda: len(answers) == 2, 1))
 leave()
