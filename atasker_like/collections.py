@@ -282,7 +282,11 @@ class TaskCollection(FunctionCollection):
         if raised is not None:
             cancel_many(list(tasks))
             wait_completed(list(tasks))
-            raise raised
+            context = raised.__context__        # the exception of the function, in its thread
+            try:
+                raise raised
+            finally:
+                raised.__context__ = context
         results = {_key_of(function): outcomes[task][0] for task, function in tasks.items()}
         return results, all(ok for _, ok in outcomes.values())
 

@@ -257,7 +257,10 @@ def test_exception_of_on_error_is_raised_and_ends_the_run(make, error, caplog, u
     collection.append(broken)
     collection.append(lambda: ran.append(1))
     with pytest.raises(error, match="in on_error") as raised:
-        collection.run()
+        try:
+            raise ValueError("handled by the caller of run()")
+        except ValueError:
+            collection.run()
     assert str(raised.value.__context__) == "broken on purpose"
     assert (told, ran) == ([ValueError], [])
     assert caplog.text == "" and unseen() == []
