@@ -26,8 +26,9 @@ def supervisor(make_supervisor):
 # -- lanes -----------------------------------------------------------------------------------------
 
 
-def test_coroutines_in_a_circle_of_two_lanes_are_warned_of(supervisor, told):
-    first, second = Lane("first", limit=1), Lane("second", limit=1)
+def circle_of_lanes(supervisor, limit):
+    """A function that counts down through two lanes, the first of which has a limit."""
+    first, second = Lane("first", limit=limit), Lane("second", limit=1)
 
     @background_task(lane=first, supervisor=supervisor)
     async def one(number):
@@ -37,24 +38,18 @@ def test_coroutines_in_a_circle_of_two_lanes_are_warned_of(supervisor, told):
     async def two(number):
         return number and await one(number - 1)
 
-    task = one(3)
+    return one
+
+
+def test_coroutines_in_a_circle_of_two_lanes_are_warned_of(supervisor, told):
+    task = circle_of_lanes(supervisor, limit=1)(3)
     wait_for(lambda: told(STUCK), "the warning")
     assert len(told(STUCK)) == 1 and "the first is " in told(STUCK)[0]
     task.cancel()
 
 
 def test_coroutines_through_two_lanes_with_room_are_not_warned_of(supervisor, told):
-    first, second = Lane("first", limit=2), Lane("second", limit=1)
-
-    @background_task(lane=first, supervisor=supervisor)
-    async def one(number):
-        return number and await two(number - 1)
-
-    @background_task(lane=second, supervisor=supervisor)
-    async def two(number):
-        return number and await one(number - 1)
-
-    assert one(2).value(PATIENCE) == 0
+    assert circle_of_lanes(supervisor, limit=2)(2).value(PATIENCE) == 0
     assert not told(STUCK)
 
 
