@@ -44,8 +44,21 @@ WAYS = {
     "pmap": "pmap(f.__wrapped__, range(4))",
     "a queue": "q = ProcessQueue(); h = q.map(f.__wrapped__, range(3)); q.run()",
     "delayed": "f.options(delay=0.01)(1).value()",
-    "a worker":
-        "import threading; w = Worker(interval=0.05); w.start(); threading.Event().wait(0.5)",
+    # The import in the new process takes as long as the machine lets it: the program waits for the
+    # first record, and then for the time of ten further runs.
+    "a worker": """
+import logging, threading
+logged = threading.Event()
+class Handler(logging.StreamHandler):
+    def emit(self, record):
+        super().emit(record)
+        logged.set()
+logging.getLogger().addHandler(Handler())
+worker = Worker(interval=0.05)
+worker.start()
+logged.wait(30)
+threading.Event().wait(0.5)
+""",
 }
 
 
