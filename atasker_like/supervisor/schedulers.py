@@ -5,6 +5,8 @@ clients of services are registered as workers are.
 """
 from __future__ import annotations
 
+from weakref import ref
+
 from .._inspect import accepts_keyword, attribute_of, described
 from .._log import log
 from ..engine.blocking import remaining
@@ -80,6 +82,8 @@ class SchedulerRegistry:
         # Shared without a lock: setting an entry of a dict and taking it are atomic, on a
         # free-threaded build too. Workers remove themselves, in the thread in which they end.
         self._schedulers: dict[Any, tuple[Future[Any], ...]] = {}
+        # Each worker with a queue, by its id(), started or not: items may wait in it.
+        self._queue_workers: dict[int, ref[ManagedWorker]] = {}
         #: The async job schedulers; None before the first one is made.
         self.jobs: JobSchedulerRegistry | None = None
 
@@ -105,6 +109,11 @@ class SchedulerRegistry:
         """Register a scheduler that has a ``stop()``."""
         _check(scheduler, "stop")
         self._schedulers[scheduler] = ()
+
+    def add_queue_worker(self, worker: ManagedWorker) -> None:
+        """Have a stop count the items of a worker, also if the worker is not started then."""
+        key, forget = id(worker), self._queue_workers.pop
+        self._queue_workers[key] = ref(worker, lambda _: forget(key, None))
 
     def remove(self, scheduler: Any, cancel_loops: bool = True) -> bool:
         """Forget a scheduler; return False if it is not registered."""
@@ -201,9 +210,14 @@ class SchedulerRegistry:
         self._stop(worker, {"wait": False})
         worker._worker_stop_at_once()
 
-    def count_items_left(self, workers: list[ManagedWorker]) -> int:
+    def queue_workers(self) -> list[ManagedWorker]:
+        """Return the workers that have a queue, started or not."""
+        found = [reference() for reference in list(self._queue_workers.values())]
+        return [worker for worker in found if worker is not None]
+
+    def count_items_left(self) -> int:
         """Return the number of items in the queues of workers."""
-        return sum(worker._worker_report_items_left() for worker in workers)
+        return sum(worker._worker_report_items_left() for worker in self.queue_workers())
 
     def stop_schedulers(self, deadline: float | None, wait: bool, called: list[Any]) -> None:
         """Stop the schedulers of the application, and async jobs.

@@ -192,7 +192,7 @@ class Shutdown:
             if stop_schedulers:
                 schedulers.stop_schedulers(deadline, wait, self._called)
             self._end_all(deadline, cancel_tasks)
-            self._items_left = schedulers.count_items_left(workers)
+            self._items_left = schedulers.count_items_left()
         except Exception:
             log.exception("supervisor %s could not be stopped in order", state.supervisor_id)
         finally:

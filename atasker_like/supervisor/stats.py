@@ -190,8 +190,8 @@ class StopReport(_Frozen):
     ``finished`` tasks ended by themselves; the stop cancelled the ``cancelled`` ones.
     ``abandoned`` threads, and calls of an executor of the application, still run a function after
     the end of its task. ``killed`` processes were ended by force. ``items_left`` items are in the
-    queues of queue workers; they wait for the next start of their worker. ``results_left`` results
-    were not stored in the result backend.
+    queues of queue workers, started or not; they wait for the next start of their worker.
+    ``results_left`` results were not stored in the result backend.
 
     ``complete`` is False if the stop has not ended: then the numbers count until now. It is also
     False if queue workers were to finish their items and some are left, or if results are left.

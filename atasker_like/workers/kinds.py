@@ -130,6 +130,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                                      and has_own(kind, "put"))
         self._worker_wants_task_done = False
         self._worker_create_queue()
+        self.supervisor._supervisor_parts.schedulers.add_queue_worker(self)
 
     def _worker_create_queue(self) -> None:
         """Create the queue and what goes with it, all of it empty."""
@@ -351,9 +352,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     def _worker_report_items_left(self) -> int:
         left = self._worker_count_waiting()
         session = self._worker_session
-        if left and session is not None and session.report_token.take():
-            log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its "
-                        "next start", self.name, left)
+        if left and (session is None or session.report_token.take()):
+            log.warning("worker %s %s: %d item(s) are left in its queue and wait for its %s start",
+                        self.name, "has not been started" if session is None else "is stopped",
+                        left, "first" if session is None else "next")
         return left
 
     def _worker_close_runs_code(self) -> bool:

@@ -1,7 +1,9 @@
 """Queue workers at a stop: the items that were accepted before it."""
 import asyncio
+import gc
 import queue
 import threading
+import weakref
 
 import pytest
 
@@ -228,7 +230,37 @@ def test_stop_of_a_worker_logs_what_it_leaves(supervisor, handler, kind, caplog)
     handler.go.set()
     assert join(stopper) is True
     assert caplog.text.count("worker _background_worker_store is stopped: 19 item(s) are left") == 1
-    # these wait for a start that the supervisor has no part in
+    report = supervisor.stop()
+    assert (report.items_left, report.complete) == (19, False)
+    assert caplog.text.count("item(s) are left") == 1
+
+
+@pytest.mark.parametrize("kind", [True, queue.Queue, asyncio.Queue], ids=name_of)
+def test_stop_counts_and_logs_the_items_of_a_worker_that_was_never_started(supervisor, handler,
+                                                                           kind, caplog):
+    worker = background_worker(handler, q=kind, supervisor=supervisor, name="store")
+    other = background_worker(handler, q=kind, supervisor=supervisor)   # it has no items
+    for item in range(3):
+        worker.put_threadsafe(item)
+    report = supervisor.stop()
+    assert (report.items_left, report.complete) == (3, False)
+    assert caplog.text.count("worker _background_worker_store has not been started: 3 item(s) are "
+                             "left in its queue and wait for its first start") == 1
+    handler.go.set()
+    supervisor.start()
+    for started_late in worker, other:
+        started_late.start()
+    assert worker.join(PATIENCE) and handler.got == [0, 1, 2]
+    assert supervisor.stop().items_left == 0
+
+
+def test_supervisor_keeps_no_worker_that_was_never_started(supervisor, handler):
+    worker = background_worker(handler, q=True, supervisor=supervisor)
+    worker.put_threadsafe(1)
+    reference = weakref.ref(worker)
+    del worker
+    gc.collect()
+    assert reference() is None
     assert supervisor.stop().items_left == 0
 
 
