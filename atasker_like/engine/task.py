@@ -109,7 +109,7 @@ class Task(Handle[T_co], Attempt):
             self._started = 0.0
             self._completed = 0.0
             self._number = 0
-            self._index: int | Positions = 0
+            self._index: int | Positions | None = None
 
     # -- the state machine -------------------------------------------------------------------------
 

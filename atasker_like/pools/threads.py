@@ -96,15 +96,14 @@ class ThreadPool(Pool):
         plain = spec.fast_submit
         try:
             while True:
-                pool_thread = None
                 with self.lock:
-                    accepted = (self.accepting
-                                and (run_queue.waiting < run_queue.fast_limit
-                                     or self.backpressure.has_room(spec))
-                                and (plain or self._may_accept(spec)))
-                    if accepted:
+                    if (self.accepting
+                            and (run_queue.waiting < run_queue.fast_limit
+                                 or self.backpressure.has_room(spec))
+                            and (plain or self._may_accept(spec))):
                         registry.last = task._number = number = registry.last + 1
                         registry.live[number] = task
+                        pool_thread = None
                         if (run_queue.acquire_or_enqueue(task) if plain or spec.lane is None
                                 else self._offer_through_lane(task)):
                             task._advance(STARTED, task._queued)
@@ -114,10 +113,13 @@ class ThreadPool(Pool):
                                 lifecycle.recorder.on_started(task)
                             if not spec.fast_finish:
                                 lifecycle.started(task)
+                        break
                 if self.parking.waiters:
                     self.parking.unpark_one()
-                if accepted or self.backpressure.reject(task):
-                    break
+                if self.backpressure.reject(task):
+                    return task
+            if self.parking.waiters:
+                self.parking.unpark_one()
             if pool_thread is None or (pool_thread.thread is None
                                        and not self.starter.start(pool_thread)):
                 return task
@@ -168,9 +170,8 @@ class ThreadPool(Pool):
             task._waiters = None
             task._extra = None
             task._queued = now
+            task._index = positions     # one for all: half the time of a number for each
             append(task)
-            if positions is not None:
-                task._index = positions     # one for all: half the time of a number for each
         registry = self.registry
         try:
             while True:
