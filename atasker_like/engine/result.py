@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Mapping
 
-__all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback"]
+__all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback",
+           "without_first"]
+
+
+def without_first(traceback: Any) -> Any:
+    """Return the traceback without the pool's own frame, which would keep the task alive."""
+    return (traceback.tb_next if traceback is not None and traceback.tb_next is not None
+            else traceback)
 
 
 def with_traceback(error: BaseException, traceback: Any) -> BaseException:

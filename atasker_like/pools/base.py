@@ -151,21 +151,27 @@ class Pool:
         run_queue = self.run_queue
         while True:
             with self.lock:
-                if self.accepting:
-                    if not spec.fast_submit:
-                        self.timer.start()      # first: if it raises, nothing is accepted
-                    pause = 0.0 if spec.fast_submit else self._start_delay(spec)
-                    if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
-                        self.registry.add(task)
-                        self.lifecycle.delay(task, pause)
-                        return
-                    # Backpressure._has_room_for(), written out
-                    if ((run_queue.waiting < run_queue.fast_limit
-                         or self.backpressure.has_room(spec))
-                            and (spec.lane is None or spec.lane.has_room())):
-                        self.registry.add(task)
-                        deferred = self._enqueue(task)
-                        break
+                try:
+                    if self.accepting:
+                        if not spec.fast_submit:
+                            self.timer.start()      # first: if it raises, nothing is accepted
+                        pause = 0.0 if spec.fast_submit else self._start_delay(spec)
+                        if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
+                            self.registry.add(task)
+                            self.lifecycle.delay(task, pause)
+                            return
+                        # Backpressure._has_room_for(), written out
+                        if ((run_queue.waiting < run_queue.fast_limit
+                             or self.backpressure.has_room(spec))
+                                and (spec.lane is None or spec.lane.has_room())):
+                            self.registry.add(task)
+                            deferred = self._enqueue(task)
+                            if not deferred:
+                                return      # any thread may start it when the lock is free
+                            break
+                except BaseException:
+                    self.rollback.hold()
+                    raise
             if self.backpressure.reject(task):
                 return
         return run_and_launch(deferred)
@@ -226,22 +232,26 @@ class Pool:
         deferred: Deferred | None = None
         while True:
             with self.lock:
-                if self.run_queue.fast_limit != maxsize or bounded:
-                    break
-                if self.accepting:
-                    if not plain:
-                        self.timer.start()
-                    add = self.registry.add
-                    ready = []
-                    for task in tasks:
-                        add(task)
-                        pause = 0.0 if plain else self._start_delay(task._spec)
-                        if pause > 0:
-                            self.lifecycle.delay(task, pause)
-                        else:
-                            ready.append(task)
-                    deferred = self._enqueue_many(ready)
-                    break
+                try:
+                    if self.run_queue.fast_limit != maxsize or bounded:
+                        break
+                    if self.accepting:
+                        if not plain:
+                            self.timer.start()
+                        add = self.registry.add
+                        ready = []
+                        for task in tasks:
+                            add(task)
+                            pause = 0.0 if plain else self._start_delay(task._spec)
+                            if pause > 0:
+                                self.lifecycle.delay(task, pause)
+                            else:
+                                ready.append(task)
+                        deferred = self._enqueue_many(ready)
+                        break
+                except BaseException:
+                    self.rollback.hold()
+                    raise
             if self.replacement is not None:
                 break
             self._ensure_started()

@@ -30,7 +30,7 @@ from ..engine.current import current
 from ..engine.deferred import run_deferred
 from ..engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_cancellation,
                                 report_late_error, retry_pause, run_callback)
-from ..engine.result import with_traceback
+from ..engine.result import with_traceback, without_first
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
@@ -97,25 +97,29 @@ class ThreadPool(Pool):
         try:
             while True:
                 with self.lock:
-                    if (self.accepting
-                            and (run_queue.waiting < run_queue.fast_limit
-                                 or self.backpressure.has_room(spec))
-                            and (plain or self._may_accept(spec))):
-                        registry.last = task._number = number = registry.last + 1
-                        registry.live[number] = task
-                        pool_thread = None
-                        if (run_queue.acquire_or_enqueue(task) if plain or spec.lane is None
-                                else self._offer_through_lane(task)):
-                            task._advance(STARTED, task._queued)
-                            pool_thread = self._assign(task)
-                            lifecycle = self.lifecycle
-                            if lifecycle.recorder is not None:
-                                lifecycle.recorder.on_started(task)
-                            if not spec.fast_finish:
-                                lifecycle.started(task)
-                        break
-                if self.parking.waiters:
-                    self.parking.unpark_one()
+                    try:
+                        if (self.accepting
+                                and (run_queue.waiting < run_queue.fast_limit
+                                     or self.backpressure.has_room(spec))
+                                and (plain or self._may_accept(spec))):
+                            registry.last = task._number = number = registry.last + 1
+                            registry.live[number] = task
+                            pool_thread = None
+                            if (run_queue.acquire_or_enqueue(task) if plain or spec.lane is None
+                                    else self._offer_through_lane(task)):
+                                task._advance(STARTED, task._queued)
+                                pool_thread = self._assign(task)
+                                lifecycle = self.lifecycle
+                                if lifecycle.recorder is not None:
+                                    lifecycle.recorder.on_started(task)
+                                if not spec.fast_finish:
+                                    lifecycle.started(task)
+                            elif not self.parking.waiters:
+                                return task     # any thread may start it when the lock is free
+                            break
+                    except BaseException:
+                        self.rollback.hold()
+                        raise
                 if self.backpressure.reject(task):
                     return task
             if self.parking.waiters:
@@ -176,25 +180,29 @@ class ThreadPool(Pool):
         try:
             while True:
                 with self.lock:
-                    if self.run_queue.fast_limit != maxsize:
-                        pool_threads = None
-                        break
-                    if self.accepting:
-                        if spec.lane is not None:
-                            # A rate needs the timer. First: if this raises, nothing is accepted.
-                            self.timer.start()
-                        number = registry.last
-                        live = registry.live
-                        if positions is not None and first is not None:
-                            positions.offset = number + 1 - first
-                        for task in tasks:
-                            number += 1
-                            task._number = number
-                            live[number] = task
-                        registry.last = number
-                        self.run_queue.push_batch(spec.priority, tasks)
-                        pool_threads = self._dispatch()
-                        break
+                    try:
+                        if self.run_queue.fast_limit != maxsize:
+                            pool_threads = None
+                            break
+                        if self.accepting:
+                            if spec.lane is not None:
+                                # A rate needs the timer. First: if it raises, none is accepted.
+                                self.timer.start()
+                            number = registry.last
+                            live = registry.live
+                            if positions is not None and first is not None:
+                                positions.offset = number + 1 - first
+                            for task in tasks:
+                                number += 1
+                                task._number = number
+                                live[number] = task
+                            registry.last = number
+                            self.run_queue.push_batch(spec.priority, tasks)
+                            pool_threads = self._dispatch()
+                            break
+                    except BaseException:
+                        self.rollback.hold()
+                        raise
                 self._ensure_started()
             if pool_threads is None:
                 if first is not None:
@@ -322,7 +330,7 @@ class ThreadPool(Pool):
             except BaseException as raised:
                 value = None
                 error = raised
-                with_traceback(error, _without_first(raised.__traceback__))
+                with_traceback(error, without_first(raised.__traceback__))
 
             if error is None:
                 if not brief and not pool_thread.abandoned:
@@ -689,9 +697,3 @@ _new_task = Task.__new__
 
 def _nothing() -> None:
     pass
-
-
-def _without_first(traceback: Any) -> Any:
-    """Return the traceback without the pool's own frame, which would keep the task alive."""
-    return (traceback.tb_next if traceback is not None and traceback.tb_next is not None
-            else traceback)

@@ -383,7 +383,7 @@ def test_timeout_of_a_prefetched_call_counts_from_its_slot(supervisor, manual, l
 
 def test_nothing_is_prefetched_behind_a_call_of_unknown_length(supervisor, manual, learned, put):
     long, short = put(f.give, 1), learned(2)
-    manual.wait()
+    wait_for(lambda: len(manual.calls) == 2, "the call of unknown length")
     assert (long.state, short.state, len(manual.calls)) == ("running", "pending", 2)
     manual.finish(3)
     assert (long.value(PATIENCE), short.value(PATIENCE)) == (1, 2)

@@ -130,13 +130,13 @@ def test_handler_that_blocks_does_not_hold_the_executor(supervisor, dask, put, m
 
     handler = Blocking()
     logger = logging.getLogger("far.away")
+    logger.addHandler(handler)
     (topic,) = dask._client.topics
     record = remote_call._RecordsOfCall(lambda packed: dask._client.log_event(
         topic, ("id", "name", 1, packed)))
     super(remote_call._RecordsOfCall, record).emit(logging.LogRecord(
         "far.away", logging.ERROR, "path", 1, "a message", (), None))
     del record
-    logger.addHandler(handler)
     try:
         assert began.wait(PATIENCE)         # and log_event() has returned
         task = put(f.add, 1)

@@ -140,15 +140,21 @@ class ProcessPool(ProcessSet):
             run_queue = self.run_queue
             while True:
                 with self.lock:
-                    if self.accepting and (run_queue.waiting < run_queue.fast_limit
-                                           or self.backpressure.has_room(task._spec)):
-                        if task._extra is None:
-                            registry = self.registry
-                            registry.last = task._number = number = registry.last + 1
-                            registry.live[number] = task
-                        else:
-                            self.registry.add(task)
-                        deferred = self._enqueue(task)
+                    try:
+                        if self.accepting and (run_queue.waiting < run_queue.fast_limit
+                                               or self.backpressure.has_room(task._spec)):
+                            if task._extra is None:
+                                registry = self.registry
+                                registry.last = task._number = number = registry.last + 1
+                                registry.live[number] = task
+                            else:
+                                self.registry.add(task)
+                            deferred = self._enqueue(task)
+                            if not deferred and not self.parking.waiters:
+                                return      # any thread may start it when the lock is free
+                    except BaseException:
+                        self.rollback.hold()
+                        raise
                 if self.parking.waiters:
                     self.parking.unpark_one()
                 if deferred is not None or self.backpressure.reject(task):
