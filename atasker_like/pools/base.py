@@ -150,6 +150,7 @@ class Pool:
         spec = task._spec
         run_queue = self.run_queue
         while True:
+            deferred = None
             with self.lock:
                 try:
                     if self.accepting:
@@ -158,8 +159,7 @@ class Pool:
                         pause = 0.0 if spec.fast_submit else self._start_delay(spec)
                         if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                             self.registry.add(task)
-                            self.lifecycle.delay(task, pause)
-                            return
+                            return self.lifecycle.delay(task, pause)
                         # Backpressure._has_room_for(), written out
                         if ((run_queue.waiting < run_queue.fast_limit
                              or self.backpressure.has_room(spec))
@@ -167,14 +167,14 @@ class Pool:
                             self.registry.add(task)
                             deferred = self._enqueue(task)
                             if not deferred:
-                                return      # any thread may start it when the lock is free
-                            break
+                                return      # any thread may start it from here on
                 except BaseException:
                     self.rollback.hold()
                     raise
+            if deferred is not None:
+                return run_and_launch(deferred)
             if self.backpressure.reject(task):
                 return
-        return run_and_launch(deferred)
 
     def submit_unchecked(self, task: Task[Any]) -> bool:
         """Accept a task without asking for room or waiting. Return False if the pool accepts none.
@@ -229,13 +229,12 @@ class Pool:
         plain = all(task._spec.fast_submit for task in tasks)
         bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None
                                     for task in tasks)
-        deferred: Deferred | None = None
         while True:
+            deferred: Deferred | None = None
             with self.lock:
                 try:
-                    if self.run_queue.fast_limit != maxsize or bounded:
-                        break
-                    if self.accepting:
+                    unlimited = self.run_queue.fast_limit == maxsize and not bounded
+                    if unlimited and self.accepting:
                         if not plain:
                             self.timer.start()
                         add = self.registry.add
@@ -248,11 +247,10 @@ class Pool:
                             else:
                                 ready.append(task)
                         deferred = self._enqueue_many(ready)
-                        break
                 except BaseException:
                     self.rollback.hold()
                     raise
-            if self.replacement is not None:
+            if deferred is not None or not unlimited or self.replacement is not None:
                 break
             self._ensure_started()
         if deferred is None:

@@ -96,6 +96,7 @@ class ThreadPool(Pool):
         plain = spec.fast_submit
         try:
             while True:
+                pool_thread = None
                 with self.lock:
                     try:
                         if (self.accepting
@@ -104,7 +105,6 @@ class ThreadPool(Pool):
                                 and (plain or self._may_accept(spec))):
                             registry.last = task._number = number = registry.last + 1
                             registry.live[number] = task
-                            pool_thread = None
                             if (run_queue.acquire_or_enqueue(task) if plain or spec.lane is None
                                     else self._offer_through_lane(task)):
                                 task._advance(STARTED, task._queued)
@@ -114,18 +114,20 @@ class ThreadPool(Pool):
                                     lifecycle.recorder.on_started(task)
                                 if not spec.fast_finish:
                                     lifecycle.started(task)
-                            elif not self.parking.waiters:
-                                return task     # any thread may start it when the lock is free
-                            break
+                            else:
+                                if self.parking.waiters:
+                                    self.parking.unpark_one()
+                                return task     # any thread may start it from here on
                     except BaseException:
                         self.rollback.hold()
                         raise
+                if pool_thread is not None:
+                    break
                 if self.backpressure.reject(task):
                     return task
             if self.parking.waiters:
                 self.parking.unpark_one()
-            if pool_thread is None or (pool_thread.thread is None
-                                       and not self.starter.start(pool_thread)):
+            if pool_thread.thread is None and not self.starter.start(pool_thread):
                 return task
             # One expression in one line, so that no interrupt can come between the release, which
             # lets the task run, and the return.
@@ -179,15 +181,13 @@ class ThreadPool(Pool):
         registry = self.registry
         try:
             while True:
+                pool_threads = None
                 with self.lock:
                     try:
-                        if self.run_queue.fast_limit != maxsize:
-                            pool_threads = None
-                            break
-                        if self.accepting:
+                        unlimited = self.run_queue.fast_limit == maxsize
+                        if unlimited and self.accepting:
                             if spec.lane is not None:
-                                # A rate needs the timer. First: if it raises, none is accepted.
-                                self.timer.start()
+                                self.timer.start()      # for a rate; first, as it may raise
                             number = registry.last
                             live = registry.live
                             if positions is not None and first is not None:
@@ -199,10 +199,11 @@ class ThreadPool(Pool):
                             registry.last = number
                             self.run_queue.push_batch(spec.priority, tasks)
                             pool_threads = self._dispatch()
-                            break
                     except BaseException:
                         self.rollback.hold()
                         raise
+                if pool_threads is not None or not unlimited:
+                    break
                 self._ensure_started()
             if pool_threads is None:
                 if first is not None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from time import monotonic
 
-from ..support.interruptions import collector_off
+from ..support.interruptions import collector_off, sees_no_signal
 from . import work
 from .implementations import SIDES
 from .oracle import AFTERWARDS, Oracle
@@ -231,7 +231,7 @@ class AtLine:
         if event != "line":
             return self._line
         self._moved = monotonic()
-        if self._action is None and self._is_left(frame):
+        if self._action is None and (sees_no_signal(frame) or self._is_left(frame)):
             return self._line
         self._seen += 1
         if self._seen == self._number:

@@ -115,11 +115,18 @@ class Submitter:
     def __init__(self, scene, name):
         import os
 
+        from atasker_like._atomics import FREE_THREADED
+
         from . import work
 
         # All that is needed, since late in the exit nothing can be imported, and print() cannot be
         # relied on.
         self._work, self._write = work, os.write
+        # Free-threaded Python 3.13 makes functions and modules immortal. So the names of modules
+        # are cleared before the last finalizers run, and code of any module raises this and that.
+        self._refusals = (RuntimeError,)
+        if FREE_THREADED and sys.version_info < (3, 14):
+            self._refusals += (TypeError, AttributeError)
         self._scene, self._name = scene, name
         self._count = 0
 
@@ -134,7 +141,7 @@ class Submitter:
                     kind, wrapped, (self._scene.journal, token, work.echo, 7), {}
                 )
                 outcome = "accepted"
-            except RuntimeError as error:
+            except self._refusals as error:
                 outcome = "refused: %s: %s" % (type(error).__name__, error)
             self._write(1, ("%s %s\n" % (token, outcome)).encode())
 

@@ -150,8 +150,10 @@ class ProcessPool(ProcessSet):
                             else:
                                 self.registry.add(task)
                             deferred = self._enqueue(task)
-                            if not deferred and not self.parking.waiters:
-                                return      # any thread may start it when the lock is free
+                            if not deferred:
+                                if self.parking.waiters:
+                                    self.parking.unpark_one()
+                                return      # any thread may start it from here on
                     except BaseException:
                         self.rollback.hold()
                         raise
