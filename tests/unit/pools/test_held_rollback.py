@@ -69,4 +69,5 @@ def test_task_of_an_interrupted_submission_is_final_before_a_thread_gets_the_loc
         join(rival.thread)
         assert rival.tasks == []            # undone before the rival could start one
         assert not pool.lock._is_owned()
-        assert background_task(add, supervisor=supervisor, tt=options.get("tt", TT_THREAD))(1, 2).value() == 3
+        after = background_task(add, supervisor=supervisor, tt=options.get("tt", TT_THREAD))
+        assert after(1, 2).value() == 3
