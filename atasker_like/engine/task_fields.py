@@ -41,8 +41,8 @@ class Positions:
 
     __slots__ = ("offset",)
 
-    def __init__(self) -> None:
-        self.offset = 0      # from a position to a number, once the tasks have numbers
+    def __init__(self, offset: int) -> None:
+        self.offset = offset    # from a position to a number, once the tasks have numbers
 
 
 def index_of(task: Any) -> int | None:

@@ -169,7 +169,7 @@ class Pool:
                             if not deferred:
                                 return      # any thread may start it from here on
                 except BaseException:
-                    self.rollback.hold()
+                    self.rollback.keep_lock()
                     raise
             if deferred is not None:
                 return run_and_launch(deferred)
@@ -248,7 +248,7 @@ class Pool:
                                 ready.append(task)
                         deferred = self._enqueue_many(ready)
                 except BaseException:
-                    self.rollback.hold()
+                    self.rollback.keep_lock()
                     raise
             if deferred is not None or not unlimited or self.replacement is not None:
                 break

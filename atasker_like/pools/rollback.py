@@ -47,15 +47,15 @@ class Rollback:
 
     def __init__(self, pool: RollbackPool) -> None:
         self._pool = pool
-        self._holds = 0         # calls of hold() that undo() has not seen; guarded by the lock
+        self._kept = 0          # calls of keep_lock() before undo(); guarded by the lock
 
-    def hold(self) -> None:
+    def keep_lock(self) -> None:
         """Keep the lock until :meth:`undo`, as a critical section raises. (lock held)
 
         Else a thread that waits for the lock could start the task in between.
         """
         self._pool.lock.acquire()
-        self._holds += 1
+        self._kept += 1
 
     def undo(self, *tasks: Task[Any]) -> None:
         """Undo a submission that is about to raise, so that its tasks do not run. (no lock)"""
@@ -96,8 +96,8 @@ class Rollback:
                 undone.append((task, pool.lifecycle.finish(task, CANCELED, perf_counter())))
             if interrupted:
                 deferred = pool._resync({task for task, _ in undone})
-            holds, self._holds = self._holds, 0
-            for _ in range(holds):
+            kept, self._kept = self._kept, 0
+            for _ in range(kept):
                 pool.lock.release()
         run_deferred(deferred)
         for task, waiters in undone:

@@ -72,7 +72,7 @@ class ThreadPool(Pool):
         self.starter = ThreadStarter(self)
         self.min_size: int = 0
         self.max_abandoned: int | None = MAX_ABANDONED
-        self._max_idle = self._max_idle_for(None)              # the most idle threads that are kept
+        self._max_idle = self._max_idle_for(None)   # the most idle threads that are kept
 
     # -- acceptance --------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class ThreadPool(Pool):
                                     self.parking.unpark_one()
                                 return task     # any thread may start it from here on
                     except BaseException:
-                        self.rollback.hold()
+                        self.rollback.keep_lock()
                         raise
                 if pool_thread is not None:
                     break
@@ -160,11 +160,9 @@ class ThreadPool(Pool):
                 or (spec.lane is not None and spec.lane.size is not None)):
             return Pool.start_many(self, spec, calls, first)
         tasks: list[Task[Any]] = []
-        append = tasks.append
+        append, now, shares = tasks.append, perf_counter(), spec.shares_context
         context = copy_context()
-        shares = spec.shares_context
-        now = perf_counter()
-        positions = None if first is None else Positions()
+        positions = None if first is None else Positions(-first)
         for args in calls:
             task: Task[Any] = _new_task(Task)
             task._spec = spec
@@ -178,7 +176,6 @@ class ThreadPool(Pool):
             task._queued = now
             task._index = positions     # one for all: half the time of a number for each
             append(task)
-        registry = self.registry
         try:
             while True:
                 pool_threads = None
@@ -186,21 +183,9 @@ class ThreadPool(Pool):
                     try:
                         unlimited = self.run_queue.fast_limit == maxsize
                         if unlimited and self.accepting:
-                            if spec.lane is not None:
-                                self.timer.start()      # for a rate; first, as it may raise
-                            number = registry.last
-                            live = registry.live
-                            if positions is not None and first is not None:
-                                positions.offset = number + 1 - first
-                            for task in tasks:
-                                number += 1
-                                task._number = number
-                                live[number] = task
-                            registry.last = number
-                            self.run_queue.push_batch(spec.priority, tasks)
-                            pool_threads = self._dispatch()
+                            pool_threads = self._accept_batch(spec, tasks, positions)
                     except BaseException:
-                        self.rollback.hold()
+                        self.rollback.keep_lock()
                         raise
                 if pool_threads is not None or not unlimited:
                     break
@@ -209,11 +194,29 @@ class ThreadPool(Pool):
                 if first is not None:
                     number_tasks(tasks, first)
                 return tasks if self._submit_each(tasks) is None else tasks  # type: ignore
-            start: Any = self.starter.start_and_wake
-            return tasks if start(pool_threads) is None else tasks  # one expression, as in submit()
+            start: Any = self.starter.start_and_wake    # called in one expression, as in start()
+            return tasks if start(pool_threads) is None else tasks
         except BaseException:
             self.rollback.undo(*tasks)
             raise
+
+    def _accept_batch(self, spec: TaskSpec, tasks: list[Task[Any]],
+                      positions: Positions | None) -> list[PoolThread]:
+        """Number tasks and let them wait; return the threads of those that start. (lock held)"""
+        if spec.lane is not None:
+            self.timer.start()      # for a rate; first, as it may raise
+        registry = self.registry
+        number = registry.last
+        live = registry.live
+        if positions is not None:
+            positions.offset += number + 1
+        for task in tasks:
+            number += 1
+            task._number = number
+            live[number] = task
+        registry.last = number
+        self.run_queue.push_batch(spec.priority, tasks)
+        return self._dispatch()
 
     def _enqueue(self, task: Task[Any]) -> Deferred:
         lane = task._spec.lane
@@ -534,8 +537,8 @@ class ThreadPool(Pool):
         if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
             return None
         return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up "
-                "after their timeout (max_abandoned); have their functions call "
-                "current_task().check_cancelled(), or raise max_abandoned")
+                "after their timeout (max_abandoned); have their functions call current_task()."
+                "check_cancelled(), or raise max_abandoned")
 
     def limit_abandoned(self, most: int | None) -> None:
         """Set the number of abandoned threads at which the pool refuses tasks; None is no limit."""
@@ -650,7 +653,7 @@ class ThreadPool(Pool):
         """Start the threads that are missing to ``min_size``."""
         with self.lock:
             missing = self.min_size - len(self._threads)
-            pool_threads = [PoolThread(self, job=_nothing) for _ in range(missing)]
+            pool_threads = [PoolThread(self, job=lambda: None) for _ in range(missing)]
             self._threads.update(pool_threads)
         self.starter.start_and_wake(pool_threads)
 
@@ -694,7 +697,3 @@ class ThreadPool(Pool):
 
 
 _new_task = Task.__new__
-
-
-def _nothing() -> None:
-    pass

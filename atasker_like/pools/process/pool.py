@@ -155,7 +155,7 @@ class ProcessPool(ProcessSet):
                                     self.parking.unpark_one()
                                 return      # any thread may start it from here on
                     except BaseException:
-                        self.rollback.hold()
+                        self.rollback.keep_lock()
                         raise
                 if self.parking.waiters:
                     self.parking.unpark_one()
