@@ -15,8 +15,9 @@ from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
 from .engine.loop_mailbox import FutureWaiter
+from .engine.result import Failure
 from .engine.spec import Decorated, TaskSpec, undecorated
-from .engine.task import Task
+from .engine.task import COMPLETED, Task
 from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .pools.cancelling import cancel_many
@@ -432,7 +433,11 @@ def _results(tasks: list[Task[Any]]) -> Generator[Any, None, None]:
     tasks.reverse()
     try:
         while tasks:
-            yield tasks.pop().value()       # in no variable, which would keep the task
+            # Task.value(), written out for a task that has succeeded. No variable may keep it.
+            if tasks[-1]._status == COMPLETED and type(tasks[-1]._outcome) is not Failure:
+                yield tasks.pop()._outcome
+            else:
+                yield tasks.pop().value()
     finally:
         cancel_many(tasks[::-1])
 
