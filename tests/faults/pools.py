@@ -65,12 +65,13 @@ def _initializer(scene, how, word, hurry=None, **options):
         scene.wait(*waiting)
     for handle in waiting:
         scene.never_ran(handle)
+    open(flag, "w").close()
     if scene.strict:
+        if hurry is not None:       # a process may hang that was started for the last task
+            _let_time_pass(scene)
         # These have not come to their initializers: they may be ended, too, and others started.
         beginning = sum(not (process.ready or process.closed)
                         for process in list(manager(scene.native).processes._processes))
-    open(flag, "w").close()
-    if scene.strict:
         before = _lines(tries)
         scene.replaced()
         started = _lines(tries) - before
@@ -103,17 +104,22 @@ def initializer_hangs(scene):
     else:
         def hurry(tries, waiting):
             """Let the time of a process be over as soon as it is seen to hang."""
-            clock, pool = Clock.of(scene.native), manager(scene.native).processes
             seen = 0
             while not _ended(waiting):
                 scene.until(lambda: _lines(tries) > seen or _ended(waiting), "another try")
                 seen = _lines(tries)
-                # The process may be quicker than the thread that arms its timer.
-                scene.until(lambda: all(process.ready or process.closed or process.ready_timer
-                                        for process in list(pool._processes)), "an armed timer")
-                clock.forward(51.0)
+                _let_time_pass(scene)
 
         _initializer(scene, "hangs", "initializer", hurry, initializer_timeout=50.0)
+
+
+def _let_time_pass(scene):
+    """Let the time of all processes be over that are in their initializers."""
+    pool = manager(scene.native).processes
+    # A process may be quicker than the thread that arms its timer.
+    scene.until(lambda: all(process.ready or process.closed or process.ready_timer
+                            for process in list(pool._processes)), "an armed timer")
+    Clock.of(scene.native).forward(51.0)
 
 
 def _ended(handles):
