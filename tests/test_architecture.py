@@ -4,12 +4,13 @@ import os
 import re
 import subprocess
 import sys
-import tokenize
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 import atasker_like
+from tests.support.sources import tree_of
 
 PACKAGE = Path(atasker_like.__file__).parent
 
@@ -362,9 +363,10 @@ class Imports(ast.NodeVisitor):
             self.found.append((name.partition(".")[2] or "__init__", self._typing, line))
 
 
+@lru_cache(maxsize=None)
 def imports_of(name):
     visitor = Imports(name)
-    visitor.visit(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+    visitor.visit(tree_of(MODULES[name]))
     return visitor.found
 
 
@@ -447,7 +449,7 @@ def test_no_file_sleeps(name):
     """Nothing polls: every wait is on a lock, a queue, a pipe or a computed deadline."""
     if name.split(".")[0] == "demo":
         return
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(MODULES[name])):
         called = getattr(node, "func", None)
         assert "sleep" not in (getattr(called, "attr", ""),
                                getattr(called, "id", "")), f"line {node.lineno} sleeps"
@@ -460,7 +462,7 @@ def test_no_drawer_for_leftovers(name):
 
 def definitions_in(name, *kinds):
     """Yield the definitions of some kinds in a file, each with its full name."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(MODULES[name])):
         if isinstance(node, kinds):
             yield f"{name}.{node.name}", node
 
@@ -532,10 +534,13 @@ def identifiers_of(name):
     """Yield the words of a file's name and the identifiers in it, each with its line."""
     for part in name.split("."):
         yield part, 0
-    with open(MODULES[name], "rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type == tokenize.NAME:
-                yield token.string, token.start[0]
+    for node in ast.walk(tree_of(MODULES[name])):
+        for field, value in ast.iter_fields(node):
+            # of several names, such as those of an import or of a global statement
+            for each in value if isinstance(value, list) else (value,):
+                if isinstance(each, str) and not isinstance(node, ast.Constant):
+                    for part in each.split("."):
+                        yield part, getattr(node, "lineno", 0)
 
 
 def test_struck_words_are_in_no_identifier_and_no_file_name():
@@ -562,7 +567,7 @@ def test_struck_words_count_as_whole_words(identifier, struck):
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_file_says_what_it_is_for(name):
-    assert ast.get_docstring(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+    assert ast.get_docstring(tree_of(MODULES[name]))
 
 
 @pytest.mark.parametrize("statement, absent", [

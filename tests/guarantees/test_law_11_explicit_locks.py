@@ -415,9 +415,9 @@ def test_every_lock_says_what_it_guards():
         for match in GUARD.finditer(text):
             line = text.count("\n", 0, match.start("assignment")) + 1
             first.add(line)
-            if _is_made_anew(tree, line):
-                continue                # the place where it is made first says it
-            if "#" not in match.group("rest") and not match.group("above"):
+            # One that is made anew is described where it is made first.
+            if ("#" not in match.group("rest") and not match.group("above")
+                    and not _is_made_anew(tree, line)):
                 silent.append("%s:%d" % (path, line))
     assert first, "no lock was found"
     assert not silent, "not a word on what is guarded at " + ", ".join(silent)

@@ -7,6 +7,13 @@ import atasker_like
 
 
 @lru_cache(maxsize=None)
+def tree_of(path):
+    """The syntax tree of a file, which no test changes."""
+    with open(path, encoding="utf-8") as file:
+        return ast.parse(file.read())
+
+
+@lru_cache(maxsize=None)
 def sources():
     """The modules of the package: path, text and syntax tree of each."""
     root = os.path.dirname(atasker_like.__file__)
@@ -14,9 +21,8 @@ def sources():
     for folder, _, names in sorted(os.walk(root)):
         for name in sorted(names):
             if name.endswith(".py"):
-                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                path = os.path.join(folder, name)
+                with open(path, encoding="utf-8") as file:
                     text = file.read()
-                found.append(
-                    (os.path.relpath(os.path.join(folder, name), root), text, ast.parse(text))
-                )
+                found.append((os.path.relpath(path, root), text, tree_of(path)))
     return found

@@ -2,10 +2,12 @@
 import ast
 import pathlib
 import re
+from functools import lru_cache
 
 import pytest
 
 import atasker_like
+from tests.support.sources import tree_of
 
 PACKAGE = pathlib.Path(atasker_like.__file__).parent
 ROOT = pathlib.Path(atasker_like.__file__).resolve().parents[1]
@@ -24,21 +26,23 @@ def literals(page):
     return {" ".join(text.split()) for text in _LITERAL.findall(page.read_text(encoding="utf-8"))}
 
 
+@lru_cache(maxsize=None)
 def defined_names():
     """Return every name that the package and the tools of its tests define or use."""
     found = set()
     files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests" / "support").rglob("*.py")]
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             found.update(value for _, value in ast.iter_fields(node) if isinstance(value, str))
     return found
 
 
+@lru_cache(maxsize=None)
 def members_of_classes():
     """Return the members of each class of the package by its name, inherited ones included."""
     own, bases = {}, {}
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.ClassDef):
                 continue
             members = own.setdefault(node.name, set())
