@@ -601,6 +601,7 @@ class Pool:
         self.lifecycle.reset_after_fork()
         self.registry = self.lifecycle.registry
         self.lock = RLock()
+        self.rollback = Rollback(self)
         self.parking = ParkingLot()
         self.run_queue = self.run_queue.empty_copy()
         self.accepting = self.draining = False
