@@ -133,7 +133,7 @@ def _new_file() -> int:
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):
-        fd, path = tempfile.mkstemp(dir=folder)
+        fd, path = tempfile.mkstemp(prefix="atasker_like-", dir=folder)
         os.unlink(path)
         return fd
 
