@@ -22,6 +22,7 @@ from time import perf_counter
 from .._atomics import RLock
 from .._checks import in_seconds, one_of
 from .._habits import Absent, dir_without_absent
+from .._ids import new_id
 from .._log import log
 from ..engine.callbacks import add_callback, call_late
 from ..engine.current import current_task
@@ -60,8 +61,9 @@ class TaskQueue(Submitter):
     def _setup(self) -> None:
         wanted = self.on_start or self.on_complete or self.on_retry
         self._hooks = Hooks(self) if wanted else None
-        # Names this queue in other processes, and is part of the ids of restored tasks.
-        self._key = os.urandom(12).hex()
+        # Names this queue in other processes. With a number of eight digits before it, it is the id
+        # of a restored task: a UUID of version 4, whose short form is the number.
+        self._key = new_id()[8:]
         self._initializer_state = None if self.initializer is None else InitializerState(self._key)
         # Guards the state below, except the ledger. No user code runs while it is held.
         self._lock = RLock()

@@ -3,7 +3,8 @@ import uuid
 
 import pytest
 
-from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, ThreadQueue, background_task, current_task
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, Checkpoint, ThreadQueue, background_task,
+                          current_task, tmap)
 from atasker_like._ids import make_prefix, new_id, short_id
 from tests.support import PATIENCE
 
@@ -75,8 +76,6 @@ def test_new_ids_are_uuids_of_version_4():
 
 
 def test_tasks_of_a_checkpoint_have_ids_of_their_own(supervisor, tmp_path):
-    from atasker_like import Checkpoint, tmap
-
     with Checkpoint(tmp_path / "file") as checkpoint:
         tmap(abs, [-1, -2], checkpoint=checkpoint, supervisor=supervisor)
         queue = ThreadQueue(supervisor=supervisor)
@@ -85,3 +84,14 @@ def test_tasks_of_a_checkpoint_have_ids_of_their_own(supervisor, tmp_path):
     assert len({handle.task_id for handle in handles}) == len({handle.task.short_id
                                                                for handle in handles}) == 3
     assert all(uuid.UUID(hex=handle.task_id) for handle in handles)
+
+
+def test_ids_of_restored_tasks_have_no_number_of_a_pool(supervisor, tmp_path):
+    # One id in eighty would look like an id with a number if the digits were random.
+    with Checkpoint(tmp_path / "file") as checkpoint:
+        tmap(abs, [-1], checkpoint=checkpoint, supervisor=supervisor)
+        queues = [ThreadQueue(supervisor=supervisor) for _ in range(500)]
+        handles = [queue.map(abs, [-1], checkpoint=checkpoint)[0] for queue in queues]
+    for handle in handles:
+        assert uuid.UUID(hex=handle.task_id).version == 4
+        assert handle.task.short_id == "00000001" == handle.task_id[:8]
