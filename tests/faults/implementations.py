@@ -70,6 +70,9 @@ class Side:
         """Say how the pool is, for somebody who has to find out why it does not go on."""
         return "not to be looked into"
 
+    def show_tasks(self, file):
+        """Print the tasks that have not ended, where the side knows them."""
+
     def cancel(self, native):
         """Cancel a task."""
         native.cancel()
@@ -160,6 +163,11 @@ class Ours(Side):
                     for one in pool._processes
                 ],
             )
+
+    def show_tasks(self, file):
+        for task in list(manager(self.native).live_tasks(None).values()):
+            print(task, task._spec.lane, file=file)
+        self.native.dump(file)
 
     def submit(self, kind, function, args, options):
         # One spec for all calls that have the same options, as a decorated function has it: what

@@ -11,8 +11,10 @@ X. What the row of the table expects of this fault in particular.
 It believes only what it can see from outside: the handles that submitting returned, and the
 journal, a file to which every task appends its token when it runs.
 """
+import faulthandler
 import gc
 import os
+import sys
 import threading
 from collections import Counter
 from time import monotonic, sleep
@@ -122,12 +124,23 @@ class Oracle:
                 continue
             outcome = handle.wait(max(0.0, deadline - monotonic()))
             if outcome is None:
+                if not self.hung:
+                    self._show_why(handle)
                 self.hung += handle.token not in self.lost
                 self.lose(handle, letter, "has not ended")
             elif handle.expected is not None and outcome != (SUCCEEDED, handle.expected[0]):
                 self.lose(handle, letter, "did not give what it had to, but %s: %s" % (
                     outcome[0], shorten(outcome[1])))
             handle.judged = True
+
+    @staticmethod
+    def _show_why(handle):
+        """Print the tasks, the pool and the stacks of all threads: few hangs come a second time."""
+        print("%r has not ended: %r; %s" % (handle, handle.native, handle._side.state()),
+              file=sys.stderr)
+        handle._side.show_tasks(sys.stderr)
+        sys.stderr.flush()
+        faulthandler.dump_traceback(all_threads=True)
 
     def judge_again(self):
         """What was final has not changed since, and who waited was told once."""

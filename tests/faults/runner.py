@@ -27,6 +27,9 @@ OUTLIVE, BUSY = 3.0, 20.0
 #: A peer that hangs is not waited for as long as this library would be.
 PEER_LIMIT = 20.0
 
+#: Characters of the end of what a case prints to stderr that its verdict keeps.
+_SAID = 40_000
+
 _running = set()        # cases that run; adding to and discarding from a set is atomic
 _ending = threading.Event()
 
@@ -121,7 +124,7 @@ def _verdict(fault, method, side, status, out, err, orphans, seconds):
     if orphans and SIDES[side].strict:
         verdict["leaked"] += len(orphans)
         violations.append("E: outlived the case: " + ", ".join(orphans))
-    verdict.update(seconds=seconds, said=said[-6000:], ok=not violations)
+    verdict.update(seconds=seconds, said=said[-_SAID:], ok=not violations)
     return verdict
 
 
