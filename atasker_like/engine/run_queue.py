@@ -342,7 +342,7 @@ class RunQueue:
     def acquire_or_enqueue(self, task: Task[Any]) -> bool:
         """Occupy a slot for a new task, or enqueue it. Return True if it has a slot.
 
-        If the new task may start, no waiting task may: it would have started already.
+        If the new task may start, no waiting task may: it has started already, or is about to.
         """
         priority = task._spec.priority
         # slot_limit() is repeated inline here and in release_and_pop(): these run for every task
@@ -357,6 +357,20 @@ class RunQueue:
         level.append(task)
         self.waiting += 1
         return False
+
+    def acquire_or_enqueue_in_lane(self, task: Task[Any], lane: Lane) -> bool:
+        """Do the same as :meth:`acquire_or_enqueue` for a new task of a lane."""
+        if lane.push_parked(task):
+            return False
+        is_alone = not self.waiting and not lane.parked
+        self.push(task)
+        if self.active >= self.slot_limit(task._spec.priority):
+            return False
+        # A task that waited before may be the next. If it may start, the timer is about to start
+        # it: a rate allows it by now, or the lane or the pool has just been changed.
+        if not is_alone and self.peek() is not task:
+            return False
+        return self.waiting > 0 and self.pop() is not None
 
     def release_and_pop_lane(self, lane: Lane) -> Task[Any] | None:
         """Release the slots of a lane's task and take the next, as release_and_pop().

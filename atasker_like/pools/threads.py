@@ -106,7 +106,7 @@ class ThreadPool(Pool):
                             registry.last = task._number = number = registry.last + 1
                             registry.live[number] = task
                             if (run_queue.acquire_or_enqueue(task) if plain or spec.lane is None
-                                    else self._offer_through_lane(task)):
+                                    else run_queue.acquire_or_enqueue_in_lane(task, spec.lane)):
                                 task._advance(STARTED, task._queued)
                                 pool_thread = self._assign(task)
                                 lifecycle = self.lifecycle
@@ -143,15 +143,6 @@ class ThreadPool(Pool):
             return False
         self.timer.start()      # now, so that nothing is accepted if it raises
         return True
-
-    def _offer_through_lane(self, task: Task[Any]) -> bool:
-        """Give a new task a slot, or let it wait. Return True if it may start. (lock held)"""
-        run_queue = self.run_queue
-        if task._spec.lane.push_parked(task):
-            return False
-        run_queue.push(task)
-        # No task that waited before may start, so if pop() returns a task, it is this one.
-        return run_queue.waiting > 0 and run_queue.pop() is not None
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:

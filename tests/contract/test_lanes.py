@@ -1,6 +1,6 @@
 """Lanes, in front of every kind of pool."""
 import threading
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -496,4 +496,77 @@ def test_the_slots_of_a_lane_are_recounted_with_those_that_it_keeps(make_supervi
                               lane=lane)()
     waiting.value(20)
     assert counted == [0 if lends else 1]
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.fixture
+def busy_timer(kind):
+    """A timer whose thread makes no further call until release()."""
+    released = threading.Event()
+    yield BusyTimer(manager(kind.supervisor).timer, released)
+    released.set()
+
+
+class BusyTimer:
+    def __init__(self, timer, released):
+        self._timer, self.release = timer, released.set
+        self._released = released
+
+    def hold(self):
+        held = threading.Event()
+        self._timer.start()
+        self._timer.call_at(0.0, lambda: (held.set(), self._released.wait(60)))
+        assert held.wait(20)
+
+
+@pytest.mark.slow
+def test_a_task_submitted_when_the_rate_allows_a_start_does_not_replace_one_that_waits(
+        kind, lane, trace, busy_timer):
+    lane.configure(limit=None, rate=5)
+    record = kind.bind(f.record, lane=lane)
+    tasks = [record(trace.path, "1"), record(trace.path, "2")]
+    busy_timer.hold()
+    tasks[0].wait(20)
+    sleep(0.3)                          # the rate allows the second one, and the timer is late
+    tasks.append(record(trace.path, "3"))
+    busy_timer.release()
+    wait_completed(tasks, timeout=20, strict=True)
+    assert trace.lines == ["1", "2", "3"]
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_task_submitted_after_resume_does_not_replace_one_that_waits(kind, lane, trace,
+                                                                       busy_timer):
+    lane.configure(limit=1)
+    record = kind.bind(f.record, lane=lane)
+    lane.pause()
+    tasks = [record(trace.path, "1")]
+    busy_timer.hold()                   # in the main thread, it starts the tasks that wait
+    lane.resume()
+    tasks.append(record(trace.path, "2"))
+    busy_timer.release()
+    wait_completed(tasks, timeout=20, strict=True)
+    assert trace.lines == ["1", "2"]
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_task_of_a_lane_submitted_to_a_larger_pool_does_not_replace_one_that_waits(
+        kind, lane, trace, gate, busy_timer):
+    kind.set_places(1)
+    first = kind.bind(f.enter)(gate)
+    gate.wait_entered()
+    record = kind.bind(f.record)
+    tasks = [first, record(trace.path, "1")]
+    busy_timer.hold()                   # in the main thread, it starts the tasks that wait
+    if kind.in_process:
+        kind.supervisor.set_mp_pool(pool_size=3)
+    else:
+        kind.supervisor.set_thread_pool(pool_size=3)
+    tasks.append(kind.bind(f.record, lane=lane)(trace.path, "2"))
+    busy_timer.release()
+    gate.open()
+    wait_completed(tasks, timeout=20, strict=True)
+    assert sorted(trace.lines) == ["1", "2"]
     assert settled(lane) == (0, 0, 0, 0)
