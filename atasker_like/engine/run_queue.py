@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
+from itertools import groupby
+from operator import attrgetter
 from sys import maxsize
 from weakref import WeakSet
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["RunQueue"]
 
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
+
+_spec_of = attrgetter("_spec")
 
 
 def _priority_class(priority: int) -> int:
@@ -134,6 +138,18 @@ class RunQueue:
             heappush(self._order, priority)
         level.extend(tasks)
         self.waiting += len(tasks)
+
+    def push_many(self, tasks: Iterable[Task[Any]]) -> int | None:
+        """Add tasks in their order, those of one function at once.
+
+        Return the most urgent priority of them, or None if there are none.
+        """
+        urgent: int | None = None
+        for spec, same in groupby(tasks, _spec_of):
+            self.push_batch(spec.priority, list(same))
+            if urgent is None or spec.priority < urgent:
+                urgent = spec.priority
+        return urgent
 
     def _add_entries(self, lane: Lane, count: int, priority: int, since: float) -> None:
         level = self._level(priority)

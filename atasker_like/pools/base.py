@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 from _thread import get_ident
 from contextvars import copy_context
+from operator import attrgetter
 from sys import maxsize
 from time import perf_counter, time
 
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool"]
+
+_spec_of = attrgetter("_spec")
 
 
 class Pool:
@@ -226,9 +229,9 @@ class Pool:
             raise
 
     def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
-        plain = all(task._spec.fast_submit for task in tasks)
-        bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None
-                                    for task in tasks)
+        specs: set[TaskSpec] = set(map(_spec_of, tasks))
+        plain = all(spec.fast_submit for spec in specs)
+        bounded = any(spec.lane is not None and spec.lane.size is not None for spec in specs)
         while True:
             deferred: Deferred | None = None
             with self.lock:
@@ -238,10 +241,11 @@ class Pool:
                         if not plain:
                             self.timer.start()
                         add = self.registry.add
+                        pauses = {spec: self._start_delay(spec) for spec in specs}
                         ready = []
                         for task in tasks:
                             add(task)
-                            pause = 0.0 if plain else self._start_delay(task._spec)
+                            pause = pauses[task._spec]
                             if pause > 0:
                                 self.lifecycle.delay(task, pause)
                             else:

@@ -216,9 +216,7 @@ class ThreadPool(Pool):
         return self._dispatch_deferred()
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
-        push = self.run_queue.push
-        for task in tasks:
-            push(task)
+        self.run_queue.push_many(tasks)
         return self._dispatch_deferred()
 
     def _dispatch_deferred(self) -> Deferred:

@@ -246,13 +246,9 @@ class ProcessPool(ProcessSet):
         writer = self.writer
         if get_ident() == main_thread().ident:
             writer.thread = get_ident()
-        least = None
-        for task in tasks:
-            self.run_queue.push(task)
-            if least is None or task._spec.priority < least:
-                least = task._spec.priority
-        if least is not None and least < self._lowest_priority:
-            self._revoke_less_urgent(least)
+        urgent = self.run_queue.push_many(tasks)
+        if urgent is not None and urgent < self._lowest_priority:
+            self._revoke_less_urgent(urgent)
         self._refill_idle()
         writer.thread = 0
         deferred = self.starter.grow()

@@ -175,8 +175,13 @@ class ResultReader:
                     else spec.expected_runtime + (seconds - spec.expected_runtime) * _CHANGE)
             if task._context is not None:
                 held.append(task._references())
-            if spec.lane is not None:
-                pool._leave_lane(process, spec.lane, 1)
+            lane = spec.lane
+            if lane is not None:
+                left = process.lanes.get(lane, 0) - 1
+                if left > 0:
+                    process.lanes[lane] = left
+                else:
+                    pool._leave_lane(process, lane, 1)
             # Lifecycle.finish(), inlined: every other finisher of a running task makes extra fields
             if task._extra is None and kind != ERROR and spec.fast_finish:
                 if following is not None and (following._extra is not None

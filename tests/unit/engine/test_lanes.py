@@ -123,6 +123,52 @@ def test_the_most_urgent_of_a_lane_takes_its_first_entry(place, make):
     assert pop_all(place.run_queue) == [urgent, between, first]
 
 
+def test_many_of_several_functions_are_added_in_their_order(place, make):
+    lane = lane_of(place, limit=1)
+    tasks = [make(), make(), make(priority=50), make(lane), make(lane), make()]
+    assert place.run_queue.push_many(tasks) == 50
+    assert place.run_queue.push_many([]) is None
+    check(place.run_queue, 4)
+    first, second, urgent, third, fourth, last = tasks
+    assert pop_all(place.run_queue) == [urgent, first, second, third, last]
+    assert lane.tasks() == [fourth] and lane.parked == 1
+
+
+def let_time_pass(place, lane):
+    place.timer.now += 1
+
+
+def resume(place, lane):
+    lane._set_paused(False)
+
+
+def enlarge_pool(place, lane):
+    place.run_queue.resize(3, 0, 0)
+
+
+def enlarge_lane(place, lane):
+    lane.limit = lane.fast_limit = 2
+
+
+@pytest.mark.parametrize("size, settings, allow", [
+    (3, {"rate": 10}, let_time_pass), (3, {"limit": 2}, resume), (1, {}, enlarge_pool),
+    (3, {"limit": 1}, enlarge_lane)])
+def test_a_new_task_gets_no_slot_while_one_before_it_may_start(make, size, settings, allow):
+    place = LanePool(size)
+    lane, run_queue = lane_of(place, **settings), place.run_queue
+    assert run_queue.acquire_or_enqueue_in_lane(make(lane), lane)
+    if allow is resume:
+        lane._set_paused(True)
+    waiting, new = make(lane), make(lane)
+    assert not run_queue.acquire_or_enqueue_in_lane(waiting, lane)
+    allow(place, lane)                  # what starts the task that waits has not been called yet
+    assert not run_queue.acquire_or_enqueue_in_lane(new, lane)
+    assert lane.tasks() == [waiting, new]
+    check(run_queue, 0)
+    place.changed(lane)
+    assert run_queue.pop() is waiting
+
+
 def test_the_slot_of_a_lane_passes_to_a_more_urgent_task(make):
     place = LanePool(1)
     lane = lane_of(place)

@@ -42,7 +42,8 @@ WAYS = {
                          (Registry, "add")),
     "process": ({"tt": TT_MP}, lambda f: f(1, 2), (RunQueue, "push")),
     "process with options": ({"tt": TT_MP, "retries": 1}, lambda f: f(1, 2), (RunQueue, "push")),
-    "processes": ({"tt": TT_MP}, lambda f: list(f.starmap([(1, 2), (3, 4)])), (RunQueue, "push")),
+    "processes": ({"tt": TT_MP}, lambda f: list(f.starmap([(1, 2), (3, 4)])),
+                  (RunQueue, "push_batch")),
 }
 
 
