@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from itertools import groupby
-from operator import attrgetter
 from sys import maxsize
 from weakref import WeakSet
 
 from ..constants import Priority
 from .lanes import LANE_ENTRY, LaneEntry
-from .task import QUEUED
+from .task import QUEUED, spec_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["RunQueue"]
 
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
-
-_spec_of = attrgetter("_spec")
 
 
 def _priority_class(priority: int) -> int:
@@ -145,7 +142,7 @@ class RunQueue:
         Return the most urgent priority of them, or None if there are none.
         """
         urgent: int | None = None
-        for spec, same in groupby(tasks, _spec_of):
+        for spec, same in groupby(tasks, spec_of):
             self.push_batch(spec.priority, list(same))
             if urgent is None or spec.priority < urgent:
                 urgent = spec.priority

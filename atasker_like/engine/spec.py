@@ -113,6 +113,12 @@ class TaskSpec:
         self.expected_runtime: float | None = None
         self.pickled_target: bytes | None = None
 
+    def note_runtime(self, seconds: float) -> None:
+        """Count a run in the expected run time. The newest run has a quarter of the weight."""
+        expected = self.expected_runtime
+        self.expected_runtime = (
+            seconds if expected is None else expected + (seconds - expected) / 4)
+
     def way_out(self, status: int, otherwise: str) -> str:
         """Return what a task with a status needs that waits in a paused lane, or other advice."""
         advice: str | None = None

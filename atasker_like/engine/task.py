@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
+from operator import attrgetter
 from threading import Lock
 from time import perf_counter, time
 
@@ -67,7 +68,7 @@ else:
     (None, 1, 'copying')
     """
 
-__all__ = ["Progress", "Task", "number_tasks"]
+__all__ = ["Progress", "Task", "number_tasks", "spec_of"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -667,6 +668,9 @@ def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:
     """Set the positions of tasks in their map, before they are submitted."""
     deque(map(_set_index, tasks, count(first)), 0)
 
+
+#: Returns the spec of a task; for the loops of C code.
+spec_of: Callable[[Task[Any]], TaskSpec] = attrgetter("_spec")
 
 _set_index: Callable[[Task[Any], int], None] = vars(Task)["_index"].__set__
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import threading
 from _thread import get_ident
 from contextvars import copy_context
-from operator import attrgetter
 from sys import maxsize
 from time import perf_counter, time
 
@@ -36,7 +35,7 @@ from ..engine.registry import Registry
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
-                           number_tasks)
+                           number_tasks, spec_of)
 from ..errors import TaskTimeoutError
 from .backpressure import Backpressure
 from .cancelling import cancel_many
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool"]
-
-_spec_of = attrgetter("_spec")
 
 
 class Pool:
@@ -229,7 +226,7 @@ class Pool:
             raise
 
     def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
-        specs: set[TaskSpec] = set(map(_spec_of, tasks))
+        specs: set[TaskSpec] = set(map(spec_of, tasks))
         plain = all(spec.fast_submit for spec in specs)
         bounded = any(spec.lane is not None and spec.lane.size is not None for spec in specs)
         while True:

@@ -83,9 +83,7 @@ def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:
     kind, payload, seconds, records, report = result
     _, kind, _, outcome = decode(0, kind, 0.0, payload)
     spec = task._spec
-    expected = spec.expected_runtime
-    # No lock: if two threads do this at once, one measurement is lost.
-    spec.expected_runtime = seconds if expected is None else expected + (seconds - expected) / 4
+    spec.note_runtime(seconds)      # without the lock: of two at once, one may be lost
     for record in records:
         log_relay.handle(log_relay.unpack(record), task.id, task.name)
     if report is not None:

@@ -29,8 +29,6 @@ __all__ = ["ResultReader"]
 #: The number of bytes that one call reads from a result pipe.
 READ_SIZE = 1 << 16
 
-_CHANGE = 0.25      # the weight of the newest run in the expected run time of a function
-
 
 class ResultReader:
     """Reads the results of the processes of one pool."""
@@ -154,10 +152,8 @@ class ResultReader:
         :param waiters: receives the waiters.
         :param held: receives the references of the tasks, to be dropped without the lock.
         """
-        pool = self._pool
-        registry = pool.registry
-        inflight = process.inflight
-        lifecycle = pool.lifecycle
+        pool, inflight = self._pool, process.inflight
+        lifecycle, registry = pool.lifecycle, pool.registry
         live, history, recorder = registry.live, registry.history, lifecycle.recorder
         now = perf_counter()
         timed = None
@@ -170,18 +166,14 @@ class ResultReader:
             spec = task._spec
             if spec is not timed:       # one measurement of a function is enough for each batch
                 timed = spec
-                spec.expected_runtime = (
-                    seconds if spec.expected_runtime is None
-                    else spec.expected_runtime + (seconds - spec.expected_runtime) * _CHANGE)
+                spec.note_runtime(seconds)
             if task._context is not None:
                 held.append(task._references())
-            lane = spec.lane
-            if lane is not None:
-                left = process.lanes.get(lane, 0) - 1
-                if left > 0:
-                    process.lanes[lane] = left
+            if spec.lane is not None:
+                if process.lanes.get(spec.lane, 0) > 1:
+                    process.lanes[spec.lane] -= 1
                 else:
-                    pool._leave_lane(process, lane, 1)
+                    pool._leave_lane(process, spec.lane, 1)
             # Lifecycle.finish(), inlined: every other finisher of a running task makes extra fields
             if task._extra is None and kind != ERROR and spec.fast_finish:
                 if following is not None and (following._extra is not None
