@@ -315,9 +315,12 @@ class _Server:
         while True:
             try:
                 raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
-                entries: list[Entry] = marshal.loads(self._read(length))
+                body = self._read(length)
             except EOFError:
                 return
+            # Outside of the try: marshal raises EOFError for bytes that are no frame.
+            entries: list[Entry] = marshal.loads(body)
+            del body
             reader = None
             if raw_length:
                 reader = PipeReader(self._task_fd, raw_length)

@@ -71,17 +71,19 @@ class DeferredWriter:
         self._parts += (tickets, frame)
 
     def request(self, call: Callable[[Any], Any], argument: Any) -> None:
-        """Have a call made before the held frames are written. Two calls do no harm."""
+        """Have a call made before the held frames are written."""
         self._requests.append(partial(call, argument))
 
     def commit(self) -> Any:
         """Write the held frames. (no lock)"""
         # An interrupt can come between two lines, so all steps are one call of C code. It is the
-        # last line of a submission.
+        # last line of a submission. The lists are read with the lock held, as another thread may
+        # flush them before.
         fds = iter(self._fds)
         try:
             return deque(map(_call, [
-                self._pool.lock.acquire, partial(self._committing.append, None), *self._requests,
+                self._pool.lock.acquire, partial(self._committing.append, None),
+                partial(deque, map(_call, self._requests), 0),
                 partial(deque, map(os.write, fds, self._parts), 0),
                 self.processes.clear, self._fds.clear, self._parts.clear, self._rests.clear,
                 self._requests.clear, self._committing.clear, self._pool.lock.release]), 0)
@@ -137,10 +139,10 @@ class DeferredWriter:
         for process in self.processes:
             process.inconsistent = True
         for process in self.processes:
-            unsend(process)
             rest = self._rests.get(process)
             if rest:
                 self._pool.write(process, rest)     # it skips the frame, which has no tickets
+            unsend(process)                         # last: it may close the pipe
         self._discard()
 
 

@@ -168,3 +168,38 @@ def test_frame_whose_submission_is_interrupted_is_completed_without_tickets(pipe
     assert os.read(pipes[0][0], 100) == b"framebuffer" and is_clean(pool)
     os.write(small.task_fd, b"end")
     assert os.read(pipes[2][0], 100) == b"end"
+
+
+class Overtaken:
+    """The lock of a pool that another thread has taken, to write the held frames, just before."""
+
+    def __init__(self, pool):
+        self._pool, self._lock, self._overtaken = pool, pool.lock, False
+
+    def acquire(self):
+        if not self._overtaken:
+            self._overtaken = True
+            with self._lock:
+                self._pool.writer.flush()
+        return self._lock.acquire()
+
+    def release(self):
+        self._lock.release()
+
+    def _is_owned(self):
+        return self._lock._is_owned()
+
+
+@pytest.mark.parametrize("raws", [(), (b"raw",)])
+def test_frames_that_another_thread_writes_before_the_commit_are_written_once(pipes, raws):
+    pool = Pool()
+    pool.lock = Overtaken(pool)
+    reader, writer = pipes[0]
+    process = Process(writer)
+    pool.writer.hold(process, b"", b"frame", raws)
+    pool.writer.commit()
+    for part in process.outbox:
+        os.write(writer, part)
+    assert os.read(reader, 100) == b"frame" + b"".join(raws)
+    assert len(pool.later) == len(raws)
+    assert is_clean(pool)

@@ -1,9 +1,11 @@
 """What the parent makes of what a pool process says."""
 import marshal
+import os
 
 import pytest
 
 from atasker_like import RemoteError
+from atasker_like.pools.process import child
 from atasker_like.pools.process.child import ERROR
 from atasker_like.pools.process.protocol import decode
 
@@ -31,3 +33,25 @@ def test_an_error_that_cannot_be_rebuilt_is_described(pickled):
                                                                                "too bad")
     assert ("it says so" in str(error) if pickled is None
             else "it says so" not in str(error) and error.reason)
+
+
+def test_bytes_that_are_no_frame_end_a_process_with_an_error():
+    # They were taken for the end of the task pipe: marshal raises EOFError, too.
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, bytes(child.FRAME.size))
+        with pytest.raises(EOFError, match="marshal|EOF read"):
+            child._Server(reader, -1, -1, -1, "prefix").serve()
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_process_ends_at_the_end_of_its_task_pipe():
+    reader, writer = os.pipe()
+    os.write(writer, bytes(child.FRAME.size - 1))
+    os.close(writer)
+    try:
+        assert child._Server(reader, -1, -1, -1, "prefix").serve() is None
+    finally:
+        os.close(reader)
