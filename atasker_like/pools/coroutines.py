@@ -366,10 +366,17 @@ class CoroutinePool(Pool):
         Without a lane it is in no queue: the loop skips it.
         """
         if task._spec.lane is not None:
-            if task in self._running:
+            if self._was_posted(task):
                 self._leave(task)
             else:
                 self.run_queue.discard(task)
+
+    def _was_posted(self, task: Task[Any]) -> bool:
+        """Return True if a QUEUED task has its slot. (lock held)
+
+        An earlier attempt that has timed out, and still runs, may have a slot as well.
+        """
+        return task in self._running and not task._extra_fields().running
 
     def _leave(self, task: Task[Any]) -> None:
         if self._running.pop(task, None) is not None:
@@ -388,7 +395,7 @@ class CoroutinePool(Pool):
                                                    if task._spec.lane is not None])
         # These may have been posted; a second post does no harm.
         again: Deferred = [partial(self._post, task) for task in self._running
-                         if task._status == QUEUED]
+                           if task._status == QUEUED and self._was_posted(task)]
         return again + self._dispatch_deferred()
 
     def _stop(self, task: Task[Any]) -> Deferred:
