@@ -139,7 +139,8 @@ class WaitGroup:
                 wakers.remove(waiter)
             except ValueError:
                 pass            # another thread has removed it
-            if not wakers:
+            # Before the call has returned, another thread may be adding a waiter to the list.
+            if not wakers and call not in self.calls:
                 self._waiters.pop(call, None)
 
     def add_waiter(self, waiter: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from atasker_like import AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
+from atasker_like.queues.wait_group import WaitGroup
 from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import wait_for
@@ -398,3 +399,22 @@ def test_callbacks_of_a_task_whose_cancelling_is_interrupted_are_called_once(sup
         assert not queue._callbacks.calls, line
         queue.shutdown()
     assert line > 10
+
+
+def test_a_waiter_that_registers_while_another_one_leaves_is_woken():
+    group, woken = WaitGroup(), []
+
+    def leaves():
+        pass
+
+    def comes():
+        woken.append("comes")
+
+    group.add("call")
+    assert group._add_call_waiter("call", leaves)
+    found = group._waiters.setdefault("call", [])       # the first half of _add_call_waiter()
+    group._remove_call_waiter("call", leaves)           # in another thread
+    found.append(comes)
+    group.done("call")
+    assert woken == ["comes"] and not group._waiters
+    assert not group._add_call_waiter("call", comes) and not group._waiters
