@@ -353,16 +353,20 @@ class RunQueue:
         return soonest
 
     def acquire_or_enqueue(self, task: Task[Any]) -> bool:
-        """Occupy a slot for a new task, or enqueue it. Return True if it has a slot.
+        """Occupy a slot for a new task without a lane, or enqueue it. Return True if it has a slot.
 
-        If the new task may start, no waiting task may: it has started already, or is about to.
+        If a task that waited before may start, the timer is about to start it. For example, the
+        pool has just been enlarged.
         """
         priority = task._spec.priority
         # slot_limit() is repeated inline here and in release_and_pop(): these run for every task
         if self.active < (self._low if priority > 100 else self._normal if priority > 50
                           else self._high if priority > 0 else maxsize):
-            self.active += 1
-            return True
+            if not self.waiting:
+                self.active += 1
+                return True
+            self.push(task)
+            return self.peek() is task and self.pop() is not None
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = deque()
@@ -379,8 +383,8 @@ class RunQueue:
         self.push(task)
         if self.active >= self.slot_limit(task._spec.priority):
             return False
-        # A task that waited before may be the next. If it may start, the timer is about to start
-        # it: a rate allows it by now, or the lane or the pool has just been changed.
+        # The timer may also be about to start a task of the lane: its rate allows it by now, or it
+        # has just been changed.
         if not is_alone and self.peek() is not task:
             return False
         return self.waiting > 0 and self.pop() is not None

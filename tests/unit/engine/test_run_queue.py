@@ -248,3 +248,16 @@ def test_any_sequence_of_operations_keeps_the_order(seed):
                 expected = model.pop(0)[2]
             assert run_queue.pop() is expected
         assert run_queue.waiting == len(model)
+
+
+def test_a_new_task_gets_no_slot_while_one_before_it_may_start():
+    run_queue = RunQueue(1, 0, 1)
+    assert run_queue.acquire_or_enqueue(make(200, "first"))
+    waiting = make(200, "waiting")
+    assert not run_queue.acquire_or_enqueue(waiting)
+    assert run_queue.acquire_or_enqueue(make(50, "urgent"))     # it comes before those that wait
+    run_queue.resize(4, 0, 0)           # what starts the task that waits has not been called yet
+    assert not run_queue.acquire_or_enqueue(make(200, "new"))
+    assert run_queue.acquire_or_enqueue(make(50, "urgent, too"))
+    assert pop_all(run_queue) == ["waiting"]
+    assert (run_queue.active, run_queue.waiting) == (4, 1)
