@@ -112,7 +112,7 @@ class Lane:
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot",
                  "running", "entries", "parked", "fast_limit", "head_entry", "cached_level",
                  "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool",
-                 "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice",
+                 "_bound", "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice",
                  "_warned", "callbacks", "__weakref__")
 
     @ends_traceback
@@ -145,6 +145,7 @@ class Lane:
         self._order: list[int] = []                         # a heap of the ranks that have a level
         self._stale = 0                                     # withdrawn tasks still in a level
         self.pool: LanePool | None = None                   # the pool that the lane is bound to
+        self._bound: dict[str, LanePool] = {}               # the same, as soon as bind() begins
         self._tokens, self._refilled_at = 0.0, 0.0          # starts allowed, as of that time
         self._rate_timer: TimerEntry | None = None          # fires when the next task may start
         #: Makes the error for submissions to a placeholder; None for a lane that was made.
@@ -258,20 +259,28 @@ class Lane:
 
         :raises InvalidArgumentError: the lane is bound to another pool.
         """
-        before = self.pool
-        if before is pool:
+        if self.pool is pool:
             return
-        last = before
+        # The locks of two pools do not exclude each other, so the first bind is one atomic step.
+        before = self._bound.setdefault("pool", pool)
+        last: LanePool | None = before
         while last is not None and last is not pool:
             last = last.replacement       # the pool that replaced it
-        if before is not None and last is None:
+        if last is None:
             raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and "
                                        f"cannot have tasks of {pool.name}; use a lane for each")
         with pool.lock:
+            if self.pool is pool:
+                return                    # another thread has bound it meanwhile
             pool.run_queue.lanes.add(self)
-            self.pool = pool
+            self.pool = self._bound["pool"] = pool
             self._refilled_at = pool.timer.clock()
             self._tokens = float(self.burst)
+
+    def unbind(self) -> None:
+        """Let the lane be bound to another pool. (lock held)"""
+        self.pool = None
+        self._bound.clear()
 
     def close(self, refusal: Callable[[], Exception]) -> None:
         """Accept no more tasks. Those accepted go on.

@@ -77,7 +77,7 @@ class LaneEvents:
         with self._pool.lock:
             if not lane.waiting and not lane.running:
                 self._pool.run_queue.lanes.discard(lane)
-                lane.pool = None
+                lane.unbind()
 
     def end(self, lane: Lane) -> None:
         """Forget a lane that gets no more tasks when its last task has ended."""

@@ -565,3 +565,54 @@ def test_a_lane_stands_in_front_of_one_pool(place):
     third = LanePool(1)
     other.replacement, place.replacement = third, other
     lane.bind(third)        # has taken the place of who has taken its place
+
+
+class Lock:
+    """The lock of a pool that another thread takes just before."""
+
+    def __init__(self, before):
+        self._before = before
+
+    def __enter__(self):
+        before, self._before = self._before, None
+        if before is not None:
+            before()
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_a_lane_that_two_pools_bind_at_once_is_bound_to_one():
+    lane, place, other = Lane("shared"), LanePool(1), LanePool(1)
+    refused = []
+
+    def bind_to_other():
+        with pytest.raises(InvalidArgumentError, match="use a lane for each") as raised:
+            lane.bind(other)
+        refused.append(raised.value)
+
+    place.lock = Lock(bind_to_other)
+    lane.bind(place)
+    assert len(refused) == 1
+    assert lane.pool is place and not other.run_queue.lanes
+
+
+def test_a_second_bind_at_the_same_time_gives_no_token_back(make):
+    lane, place = Lane("slow", rate=1), LanePool(10)
+
+    def bind_and_start():
+        place.lock = Lock(None)
+        lane.bind(place)
+        assert place.run_queue.acquire_or_enqueue_in_lane(make(lane), lane)
+
+    place.lock = Lock(bind_and_start)
+    lane.bind(place)
+    assert not place.run_queue.acquire_or_enqueue_in_lane(make(lane), lane)
+
+
+def test_a_lane_without_tasks_can_be_bound_to_another_pool():
+    lane, place, other = Lane("moved"), LanePool(1), LanePool(1)
+    lane.bind(place)
+    lane.unbind()
+    lane.bind(other)
+    assert lane.pool is other
