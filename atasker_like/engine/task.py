@@ -135,8 +135,9 @@ class Task(Handle[T_co], Attempt):
         elif status == 200 or status == -1:
             self._completed = now
             self._outcome = outcome
+            self._context = None        # first: a thread reads it last, and runs nothing without it
             self._args = ()
-            self._kwargs = self._context = None
+            self._kwargs = None
             if extra is not None:
                 extra.placement = None
                 if outcome is None and status == 200:

@@ -249,3 +249,22 @@ def test_outcome_of_a_task_that_has_ended_is_dropped(pool):
     task = pool.make(CANCELED)
     waiters, ready, failure = settle(pool, task, ValueError())
     assert (waiters, ready, task.state, failure.seen) == (None, False, "cancelled", True)
+
+
+def test_a_final_task_loses_its_context_before_its_arguments():
+    # A thread without the lock reads them in the other order, and runs nothing without a context.
+    seen = []
+
+    class Watched(Task):
+        @property
+        def _context(self):
+            return None
+
+        @_context.setter
+        def _context(self, value):
+            if getattr(self, "_status", QUEUED) == STARTED:
+                seen.append((self._args, self._kwargs))
+
+    task = Watched(TaskSpec(None, print, TaskOptions(name="task")), (1,), {"end": ""}, None)
+    assert task._advance(STARTED, 1.0) and task._advance(COMPLETED, 2.0)
+    assert seen == [((1,), {"end": ""})] and task._args == ()
