@@ -15,7 +15,6 @@ submission has to.
 """
 from __future__ import annotations
 
-from collections import deque
 from sys import maxsize
 from threading import Lock
 from time import perf_counter
@@ -74,7 +73,8 @@ class Backpressure:
         self.aging: float | None = None         # seconds after which a waiting task rises one class
         self._has_observers = False
         self.drain_waiters: list[Callable[[], None]] = []   # called when the last task has ended
-        self.blocked_submitters: deque[Submitter] = deque()     # these wait for room in the pool
+        # These wait for room in the pool, each with the spec of its task, the first one first.
+        self.blocked_submitters: dict[Submitter, TaskSpec] = {}
         self._full_lanes: set[Lane] = set()     # lanes with blocked submitters
         self._aging_entry: TimerEntry | None = None
 
@@ -197,7 +197,7 @@ class Backpressure:
             if not self._pool.accepting or self._has_room_for(spec):
                 return False
             if lane is None:
-                self.blocked_submitters.append(submitter)
+                self.blocked_submitters[submitter] = spec
             else:
                 self._full_lanes.add(lane)
                 lane.blocked_submitters.append(submitter)
@@ -206,11 +206,10 @@ class Backpressure:
 
     def remove_submitter(self, lane: Lane | None, submitter: Submitter) -> None:
         """Remove a submitter that waits no longer. If it has been released, release the next."""
-        blocked = self.blocked_submitters if lane is None else lane.blocked_submitters
         with self._pool.lock:
-            if submitter in blocked:
-                blocked.remove(submitter)
-            else:
+            if lane is not None and submitter in lane.blocked_submitters:
+                lane.blocked_submitters.remove(submitter)
+            elif lane is not None or self.blocked_submitters.pop(submitter, None) is None:
                 self.wake_submitters()
 
     def observe_end(self) -> Waiters:
@@ -226,13 +225,10 @@ class Backpressure:
     def wake_submitters(self) -> None:
         """Have as many blocked submitters try again as there is room for. (lock held)"""
         accepting = self._pool.accepting
-        blocked = self.blocked_submitters
-        if blocked:
-            run_queue = self._pool.run_queue
-            most = maxsize if self.max_queued is None else self.max_queued
-            room = max(0, most - run_queue.waiting) + max(0, run_queue.slots - run_queue.active)
-            for _ in range(min(room, len(blocked)) if accepting else len(blocked)):
-                blocked.popleft().release()
+        if self.blocked_submitters:
+            for submitter in self._admissible():
+                del self.blocked_submitters[submitter]
+                submitter.release()
         if self._full_lanes:
             for lane in list(self._full_lanes):
                 room = (maxsize if lane.size is None or not accepting
@@ -242,15 +238,33 @@ class Backpressure:
                 if not lane.blocked_submitters:
                     self._full_lanes.discard(lane)
 
+    def _admissible(self) -> list[Submitter]:
+        """Return the blocked submitters whose tasks have room, the first ones first. (lock held)"""
+        if self.max_queued is None or not self._pool.accepting:
+            return list(self.blocked_submitters)
+        run_queue = self._pool.run_queue
+        room = max(0, self.max_queued - run_queue.waiting)
+        most = room + max(0, run_queue.slots - run_queue.active)
+        found: list[Submitter] = []
+        for submitter, spec in self.blocked_submitters.items():
+            if len(found) >= most:
+                break
+            # A task with a free slot need not wait; see has_room().
+            slots = max(0, run_queue.slot_limit(spec.priority) - run_queue.active)
+            if len(found) < room + slots:
+                found.append(submitter)
+        return found
+
     def release_submitters(self, lane: Lane) -> None:
         """Have all blocked submitters of a lane try again.
 
         The submitters that wait for room in the pool are not sorted by lane, so all of them do.
         """
         with self._pool.lock:
-            for blocked in lane.blocked_submitters, self.blocked_submitters:
-                while blocked:
-                    blocked.popleft().release()
+            while lane.blocked_submitters:
+                lane.blocked_submitters.popleft().release()
+            while self.blocked_submitters:
+                self.blocked_submitters.popitem()[0].release()
             self._full_lanes.discard(lane)
 
     def clear(self) -> None:
@@ -260,6 +274,12 @@ class Backpressure:
         self._full_lanes.clear()
         self.has_observers = False
         self._aging_entry = None
+
+    def timer_stopped(self) -> None:
+        """Forget the timer's calls, which a stop has dropped. (lock held)"""
+        self._aging_entry = None
+        for lane in self._pool.run_queue.lanes:
+            lane.rate_timer_fired()
 
     # -- aging -------------------------------------------------------------------------------------
 

@@ -80,9 +80,9 @@ class Notifier:
                 waiters: list[Callable[[], None]] = []
                 if not calls:
                     waiters, self._flush_waiters = self._flush_waiters, []
+                self._thread_id = get_ident() if late or calls else 0
             for latch in waiters:
                 latch()
-            self._thread_id = get_ident()
             if late:
                 try:
                     self.on_late_starts(late)
@@ -94,7 +94,6 @@ class Notifier:
                     call(*arguments)
                 except BaseException:
                     log.exception("%s: a hook raised; the task itself is not affected", pool.name)
-            self._thread_id = 0
             if not late and not calls:
                 return
             del late, calls                 # they refer to tasks
@@ -106,6 +105,7 @@ class Notifier:
             if not self.is_calling:
                 return True
             self._flush_waiters.append(latch)
+            self._schedule()
         return latch.wait(deadline)
 
     def call_after_pending(self, call: Callable[[], Any]) -> bool:
@@ -119,6 +119,15 @@ class Notifier:
                 return False
             self._pending.append((call, ()))
             return True
+
+    def timer_stopped(self) -> None:
+        """Forget the timer's call, which a stop has dropped. (lock held)
+
+        Late starts are dropped as well. Hook calls stay: the next add() or flush() has them made.
+        """
+        if not self._thread_id:
+            self._is_scheduled = False
+            self._late_starts = []
 
     def clear(self) -> None:
         """Drop all pending calls in a forked process; the parent makes them."""

@@ -234,7 +234,10 @@ class Shutdown:
         manager.timer.stop()
         for pool in pools:
             with pool.lock:
-                pool.lifecycle.timeouts.reset()     # nothing runs; the timer has none
+                # Nothing runs, and the timer has dropped its calls.
+                pool.lifecycle.timeouts.reset()
+                pool.backpressure.timer_stopped()
+                pool.notifier.timer_stopped()
         if manager.recorder is not None:
             # Last, so that every result is stored, if one second is enough for it.
             self._results_left = manager.recorder.close(

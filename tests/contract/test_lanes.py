@@ -1,5 +1,7 @@
 """Lanes, in front of every kind of pool."""
+import asyncio
 import threading
+from contextlib import suppress
 from time import monotonic, sleep
 
 import pytest
@@ -570,3 +572,49 @@ def test_a_task_of_a_lane_submitted_to_a_larger_pool_does_not_replace_one_that_w
     wait_completed(tasks, timeout=20, strict=True)
     assert sorted(trace.lines) == ["1", "2"]
     assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_lane_with_a_rate_goes_on_after_a_restart(kind, lane):
+    lane.configure(limit=None, rate=3)
+    give = kind.bind(f.give, lane=lane)
+    tasks = [give(number) for number in range(3)]       # the timer is to start the second
+    kind.supervisor.stop(wait=0.0)
+    wait_completed(tasks, timeout=20)
+    kind.supervisor.start()
+    assert [give(number).value(20) for number in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("end", ["cancel", "mark_completed", "an interrupt"])
+def test_a_coroutine_whose_earlier_attempt_still_runs_leaves_the_lane_once(make_supervisor, end):
+    supervisor = make_supervisor()
+    lane = supervisor.lane("one at a time", limit=1)
+    loop = supervisor.create_aloop("own")
+    runs, over = [], threading.Event()
+
+    async def resist():
+        runs.append(1)
+        while len(runs) == 1 and not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+
+    task = background_task(resist, supervisor=supervisor, loop=loop.name, lane=lane, timeout=0.01,
+                           retries=1)()
+    wait_for(lambda: lane.waiting == 1, "it waits for its second attempt")
+    pool = task._spec.pool
+    if end == "an interrupt":
+        with pool.lock:
+            deferred = pool._resync(set())
+        for call in deferred:
+            call()
+        assert lane.running == lane.waiting == 1
+    else:
+        assert getattr(task, end)()
+        assert (lane.running, lane.waiting) == (1, 0)
+    over.set()
+    assert task.wait(20).status == {"cancel": "cancelled"}.get(end, "succeeded")
+    after = background_task(resist, supervisor=supervisor, loop=loop.name, lane=lane)()
+    assert after.value(20) is None
+    assert len(runs) == (3 if end == "an interrupt" else 2)
+    wait_for(lambda: settled(lane) == (0, 0, 0, 0), "nothing of the lane is left")
+    assert (pool.run_queue.active, pool.run_queue.waiting) == (0, 0)

@@ -362,3 +362,36 @@ def test_aging_in_the_process_pool(make_supervisor):
 def test_impossible_limits_are_refused(supervisor, kind, limits, error):
     with pytest.raises(error, match=list(limits)[0]):
         getattr(supervisor, kind)(**limits)
+
+
+def test_a_submitter_whose_task_need_not_wait_is_woken_before_one_whose_task_must(make_supervisor):
+    supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=1)
+    supervisor.set_thread_pool(max_queued=1)
+    low, high = Blocker(supervisor, priority=TASK_LOW), Blocker(supervisor, priority=TASK_HIGH)
+    call = background_task(len, supervisor=supervisor)
+    waiting = call.options(priority=TASK_LOW)("")
+    blocked = manager(supervisor).threads.backpressure.blocked_submitters
+    first, told_first = aside(lambda: call.options(priority=TASK_LOW)("a"))
+    wait_for(lambda: len(blocked) == 1)
+    second, told_second = aside(lambda: call.options(priority=TASK_HIGH)("ab"))
+    wait_for(lambda: len(blocked) == 2)
+    high.go()
+    second.join(PATIENCE)
+    assert told_second[0].value(PATIENCE) == 2 and len(blocked) == 1 and not waiting.done()
+    low.go()
+    first.join(PATIENCE)
+    assert told_first[0].value(PATIENCE) == 1 and waiting.value(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("kind", [TT_THREAD, TT_MP])
+def test_aging_goes_on_after_a_restart(make_supervisor, kind):
+    supervisor = make_supervisor(pool_size=1)
+    pool = supervisor.pool_for(kind)
+    pool.backpressure.limit(None, "block", 60.0)
+    background_task(functions.give, tt=kind, supervisor=supervisor)(1).value(PATIENCE)
+    first = pool.backpressure._aging_entry
+    supervisor.stop()
+    supervisor.start()
+    background_task(functions.give, tt=kind, supervisor=supervisor)(1).value(PATIENCE)
+    second = pool.backpressure._aging_entry
+    assert first is not second and second in manager(supervisor).timer._heap
