@@ -74,7 +74,7 @@ class LogForwarder:
             for fields, task_id, task_name in records:
                 try:
                     relay.handle(fields, task_id, task_name)
-                except Exception:
+                except BaseException:       # else nothing would pass the later ones
                     log.exception("a handler raised at a log record of process %s",
                                   fields.get("process"))
             if lost:

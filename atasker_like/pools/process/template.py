@@ -218,6 +218,8 @@ class TemplateProcess:
             if self._status_fd is not None:
                 close_own(self._status_fd, self._status_file)
                 self._status_fd = None
+                if self._exitcode is None:
+                    self._exitcode = 255    # it has ended: the pid may be that of another process
 
 
 def _send_fds(sock: socket.socket, fds: Sequence[int]) -> None:
