@@ -199,7 +199,8 @@ class Task(Handle[T_co], Attempt):
             return True
         ended = False
         try:
-            if self._spec.lane is not None or self._spec.loop is not None:
+            spec = self._spec
+            if spec.lane is not None or spec.loop is not None:
                 self._warn_if_held_up()
             if deadline is None and current.pool_thread is None and is_plain_thread():
                 ended = ended_lock.acquire()
@@ -473,9 +474,9 @@ class Task(Handle[T_co], Attempt):
 
     def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True,
                       deadline: float | None = None) -> None:
-        if deadline is None:
+        if timeout is not None and deadline is None:
             deadline = deadline_of(timeout)
-        if not self.done() and not self._end(deadline):
+        if self._status not in FINAL and not self._end(deadline):
             raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after "
                                    f"{in_seconds(timeout)} of waiting; "
                                    + self._spec.way_out(self._status, "it goes on: wait again, "
