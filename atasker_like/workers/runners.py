@@ -333,8 +333,9 @@ class _ThreadRunner(_PoolRunner):
             if self.trigger.is_continuous and self.to_result is None:
                 self._repeat()
                 return
-            began = perf_counter()
-            while self._run_once(item) and session.active and self._may_repeat(began):
+            began, keywords = perf_counter(), self._keywords()      # the same in all runs of a task
+            while (self._run_once(item, keywords) and session.active
+                   and self._may_repeat(began)):
                 item = None
         finally:
             if run.is_last():
@@ -392,7 +393,7 @@ class _ThreadRunner(_PoolRunner):
         finally:
             session.caller = None
 
-    def _run_once(self, item: tuple[Any, ...] | None) -> bool:
+    def _run_once(self, item: tuple[Any, ...] | None, keywords: dict[str, Any]) -> bool:
         """Run the function for an item, or for the next one. Return False without one."""
         worker = self.worker
         self.session.caller = threading.get_ident()
@@ -403,7 +404,6 @@ class _ThreadRunner(_PoolRunner):
                 return False
             began = worker.last_executed = perf_counter()
             try:
-                keywords = self._keywords() if self.wants_id else self.kwargs
                 result = self.function(*item, *self.args, **keywords)
                 if self.to_result is not None and result is not False:
                     result = self.to_result(result)

@@ -231,7 +231,7 @@ class QueueTrigger(Trigger):
         return True
 
     def may_repeat(self) -> bool:
-        if self.is_exhausted():
+        if self._last is not None and self.is_exhausted():
             return False
         # before the queue is asked: an item that is put later leaves a note
         self._notes.clear()
