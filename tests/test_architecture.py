@@ -161,6 +161,7 @@ LAYERS = [
         "queues.submission",
         "queues.summary",
         "queues.groups",
+        "queues.ledger",
         "queues.queue_tasks",
         "queues.steps",
         "queues.wait_group",

@@ -436,7 +436,7 @@ class AsyncQueue(TaskQueue):
         return loop
 
     def _is_current(self, spec: TaskSpec) -> bool:
-        return spec.loop is self._bind_loop()
+        return spec.loop is self._bind_loop() and spec.lane is self._lane
 
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
                    loop: Any = None) -> TaskSpec:
@@ -490,7 +490,7 @@ class AsyncQueue(TaskQueue):
             summary = await co_drive(self._run_steps(deadline, began))
         except BaseException:
             if self._running is run:
-                self._cancel_unfinished(spare=False)
+                self._cancel_unfinished(self._tasks, spare=False)
             raise
         finally:
             self._end_run(run)
@@ -526,10 +526,12 @@ class AsyncQueue(TaskQueue):
                 made = self.initializer(*self.initargs)
                 if isinstance(made, Awaitable):
                     await made
-                self._initialized = True
+                if self._initializing is under_way:     # else a reset has come
+                    self._initialized = True
             finally:
                 initializing.pop(caller, None)
-                self._initializing = None
+                if self._initializing is under_way:
+                    self._initializing = None
                 under_way.done(1)
 
     async def _await_task(self, task: Task[Any], deadline: float | None) -> bool:
@@ -606,10 +608,11 @@ class AsyncQueue(TaskQueue):
         is raised here.
         """
         if force:
-            self._discard()
+            lane, _ = self._discard()
         else:
             with self._lock:
                 self._closing = True
+                lane = self._lane
             try:
                 # Else no task needs it.
                 if self._submissions.add_waiter(lambda: None) or len(self):
@@ -621,7 +624,7 @@ class AsyncQueue(TaskQueue):
                 if not self._closed:
                     self._update_lane()
         await co_drive(self._finish(None, None))
-        self._finish_closing()
+        self._finish_closing(lane)
 
     async def __aenter__(self) -> AsyncQueue:
         await self.start()

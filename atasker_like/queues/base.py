@@ -35,6 +35,7 @@ from .calls import InitializerState
 from .config import FAIL_POLICIES
 from .handles import result_of
 from .hooks import Hooks
+from .ledger import Ledger
 from .submission import Batch, Submitter
 from .summary import RunSummary
 from .wait_group import WaitGroup
@@ -68,6 +69,7 @@ class TaskQueue(Submitter):
         # Guards the state below, except the ledger. No user code runs while it is held.
         self._lock = RLock()
         self._reset()
+        self._closing = False           # no more tasks are accepted until reset()
         _queues.add(self)
 
     def _reset(self, started: bool = False) -> None:
@@ -77,13 +79,7 @@ class TaskQueue(Submitter):
         self._lane.pause()
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         self._lane.refusal = partial(_refusal, weakref.ref(self))
-        # The ledger. Any thread appends without a lock: that is one step, on a free-threaded build
-        # too.
-        self._tasks: list[Task[Any]] = []
-        # The number of tasks at the beginning of the ledger that are known to have ended.
-        self._settled = 0
-        self._cleared = 0               # how often the ledger has been shortened
-        self._reported = 0              # the number of tasks in earlier summaries
+        self._tasks = Ledger()
         self._submissions = WaitGroup()     # the submissions under way; some wait for room
         # The done callbacks and hooks that have not returned.
         self._callbacks = self._lane.callbacks = WaitGroup()
@@ -93,7 +89,6 @@ class TaskQueue(Submitter):
         self._aborting = False          # no more tasks are accepted in this run
         # How often the queue has aborted. Submissions that were under way then are refused.
         self._aborts = 0
-        self._closing = False           # no more tasks are accepted until reset()
         self._discarding = False        # unfinished tasks are cancelled, and none starts
         self._closed = False            # closing, and all tasks have ended
         self._rounds = 0                # how often the current wait has found new tasks
@@ -128,21 +123,25 @@ class TaskQueue(Submitter):
             return                      # the queue has been reset since
         try:
             if (task._status == COMPLETED and type(task._outcome) is Failure
-                    and self._policy == "fail_first" and self._begin_abort()):
-                self._abort(spare=True, failed=task)
+                    and self._policy == "fail_first"):
+                tasks = self._begin_abort(lane=task._spec.lane)
+                if tasks is not None:
+                    self._abort(tasks, spare=True, failed=task)
         finally:
             self._resume_lane(task)
 
-    def _begin_abort(self, halt: bool = False) -> bool:
+    def _begin_abort(self, halt: bool = False, lane: Lane | None = None) -> Ledger | None:
         """Refuse the submissions that are under way and, in a run, all until the run has ended.
 
-        Return False if the run aborts already. An infinite run ends soon, too.
+        Return the tasks, or None if the run aborts already. An infinite run ends soon, too.
 
         :param halt: without a run, refuse all submissions until there is one.
+        :param lane: do nothing if a reset has replaced this lane.
         """
         with self._lock:
-            if self._aborting:
-                return False
+            if self._aborting or lane is not None and lane is not self._lane:
+                return None
+            tasks = self._tasks
             self._aborts += 1
             # Without a run, a started queue accepts later tasks.
             self._aborting = halt or self._running is not None
@@ -150,11 +149,13 @@ class TaskQueue(Submitter):
                                           else ([], self._end_waiters))
         for waiter in waiters:
             waiter()
-        return True
+        return tasks
 
-    def _abort(self, spare: bool, failed: Task[Any] | None = None) -> list[Task[Any]]:
+    def _abort(self, tasks: Ledger, spare: bool,
+               failed: Task[Any] | None = None) -> list[Task[Any]]:
         """Cancel the unfinished tasks and those under submission; return the former.
 
+        :param tasks: those of the queue when the abort began.
         :param spare: leave the tasks that must complete.
         :param failed: the task that is the reason; it does not pause the lane itself any more.
         """
@@ -175,7 +176,7 @@ class TaskQueue(Submitter):
                 if not self._submissions.add_waiter(resume, under_way):
                     resume()
 
-            return self._cancel_unfinished(spare, resume_later)
+            return self._cancel_unfinished(tasks, spare, resume_later)
         except BaseException:
             resume()
             raise
@@ -228,14 +229,14 @@ class TaskQueue(Submitter):
             else:
                 self._lane.pause()
 
-    def _cancel_unfinished(self, spare: bool, then: Callable[[], None] | None = None
-                           ) -> list[Task[Any]]:
+    def _cancel_unfinished(self, tasks: Ledger, spare: bool,
+                           then: Callable[[], None] | None = None) -> list[Task[Any]]:
         """Cancel the tasks that have not ended, and return them.
 
         :param spare: leave the tasks that must complete.
         :param then: as of :func:`cancel_many`.
         """
-        rest = [task for task in self._tasks[self._settled:]
+        rest = [task for task in tasks.rest()
                 if not task.done() and not (spare and task.options.must_complete)]
         cancel_many(rest, then)
         return rest
@@ -243,7 +244,7 @@ class TaskQueue(Submitter):
     def _on_timeout(self) -> None:
         """Abort at the timeout of a run."""
         self._begin_abort(halt=True)
-        self._abandon(self._abort(spare=self.on_timeout == "complete"))
+        self._abandon(self._abort(self._tasks, spare=self.on_timeout == "complete"))
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """Do not wait for functions in threads, which a cancellation only asks to stop."""
@@ -262,13 +263,13 @@ class TaskQueue(Submitter):
         policy = self.fail_policy
         if fail_policy is not None:
             policy = one_of("fail_policy", fail_policy, FAIL_POLICIES)
-        if self._closing:
-            raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
         if not self._running and self._own_task() is not None:
             raise QueueStateError(f"a task cannot run its own {type(self).__name__}, and be in the "
                                   "summary: use join(), which waits for the others, or another "
                                   "queue")
         with self._lock:
+            if self._closing:
+                raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
             if self._running is not None:
                 raise QueueStateError(f"this {type(self).__name__} is running already: wait for "
                                       "that run, or make another queue for what runs inside its "
@@ -276,10 +277,10 @@ class TaskQueue(Submitter):
             self._running = run
             self._aborting = False
         if policy != self._policy:
+            self._policy = policy       # first: specs that are made from now on follow it
             self._specs.clear()
-            self._policy = policy
             if policy == "fail_first":
-                waiting = self._tasks[self._settled:]
+                waiting = self._tasks.rest()
                 for spec in {task._spec for task in waiting}:
                     spec.target = self._add_failure_report(spec.target)
                 self._watch_failures(waiting)
@@ -302,12 +303,13 @@ class TaskQueue(Submitter):
                 self._update_lane()
                 raise
 
-    def _unfinished(self, seen: int) -> Iterator[Task[Any]]:
-        """Yield the tasks among the first ``seen`` of the ledger that may not have ended.
+    @staticmethod
+    def _unfinished(ledger: Ledger, seen: int) -> Iterator[Task[Any]]:
+        """Yield the tasks among the first ``seen`` of a ledger that may not have ended.
 
         The last one comes first: when it has ended, few others are left.
         """
-        tasks = self._tasks[self._settled:seen]
+        tasks = ledger[ledger.settled:seen]
         if tasks:
             yield tasks[-1]
             # Counted first, as looking at each in a loop costs twice as much.
@@ -319,8 +321,10 @@ class TaskQueue(Submitter):
 
         :param seen: the number of tasks in the ledger; all of them have ended.
         """
-        tasks = self._tasks[self._reported:seen]
-        self._reported += len(tasks)
+        with self._lock:
+            ledger = self._tasks
+            tasks = ledger[ledger.reported:seen]
+            ledger.reported += len(tasks)
         if self._some_detached:
             tasks = [task for task in tasks if not task._spec.options.detached]
         return RunSummary(tasks, perf_counter() - began, timed_out)
@@ -361,15 +365,15 @@ class TaskQueue(Submitter):
         return WaitTimeoutError(f"done callbacks or hooks of this {type(self).__name__} unfinished "
                                 f"{waited}, though all its tasks have ended; wait again")
 
-    def _mark_settled(self, seen: int, cleared: int) -> bool:
-        """Note that the first ``seen`` tasks of the ledger have ended.
+    def _mark_settled(self, tasks: Ledger, seen: int, cleared: int) -> bool:
+        """Note that the first ``seen`` tasks of a ledger have ended.
 
         Return False if the ledger was shortened meanwhile.
         """
         with self._lock:
-            if cleared == self._cleared:
-                self._settled = seen
-            return cleared == self._cleared
+            if cleared == tasks.cleared:
+                tasks.settled = seen
+            return cleared == tasks.cleared
 
     # -- waiting: steps for drive() and co_drive() -------------------------------------------------
 
@@ -405,16 +409,17 @@ class TaskQueue(Submitter):
         """Wait until all tasks have ended, and all done callbacks and hooks have returned.
 
         That includes those that come meanwhile. Return the number of tasks in the ledger, or None
-        if a deadline passed.
+        if a deadline passed. A reset ends the wait.
         """
         self._rounds = 0
+        tasks = self._tasks
         while True:
-            seen = yield from self._wait_all(deadline)
-            if seen is None or self._is_inside():
+            seen = yield from self._wait_all(tasks, deadline)
+            if seen is None or self._is_inside() or tasks is not self._tasks:
                 return seen
             if not (yield self._await_callbacks(callbacks_deadline)):
                 return None
-            if len(self._tasks) <= self._settled:
+            if len(tasks) <= tasks.settled:
                 return seen
             self._count_round()
 
@@ -423,33 +428,33 @@ class TaskQueue(Submitter):
 
         The first call returns those since the last summary.
         """
-        seen, cleared, own = self._reported, self._cleared, self._own_task()
+        ledger, own = self._tasks, self._own_task()
+        seen, cleared = ledger.reported, ledger.cleared
 
         def further() -> list[Task[Any]]:
             nonlocal seen, cleared
-            if cleared != self._cleared:        # shortened: those that are left were seen
-                seen, cleared = len(self._tasks), self._cleared
-            tasks = self._tasks[seen:]
+            if cleared != ledger.cleared:        # shortened: those that are left were seen
+                seen, cleared = len(ledger), ledger.cleared
+            tasks = ledger[seen:]
             seen += len(tasks)
             return tasks if own is None else [task for task in tasks if task is not own]
 
         return further
 
-    def _wait_all(self, deadline: float | None) -> Steps[int | None]:
-        """Wait until all tasks have ended, those that come meanwhile included.
+    def _wait_all(self, tasks: Ledger, deadline: float | None) -> Steps[int | None]:
+        """Wait until all tasks of a ledger have ended, those that come meanwhile included.
 
         Return the number of tasks in the ledger, or None if the deadline passed.
         """
         own = self._own_task()
-        tasks = self._tasks
         while True:
-            cleared, seen = self._cleared, len(tasks)
-            for task in self._unfinished(seen):
+            cleared, seen = tasks.cleared, len(tasks)
+            for task in self._unfinished(tasks, seen):
                 if (task._status not in FINAL and task is not own
                         and not (yield self._await_task(task, deadline))):
                     return None
             if own is None:
-                if not self._mark_settled(seen, cleared):
+                if not self._mark_settled(tasks, seen, cleared):
                     continue
                 if not (yield self._await_submissions(deadline)):
                     return None
@@ -470,25 +475,32 @@ class TaskQueue(Submitter):
         >>> queue.cancel(), handle.status, queue.closed
         (1, 'cancelled', True)
         """
-        rest = self._discard()
-        self._finish_closing()
+        lane, rest = self._discard()
+        self._finish_closing(lane)
         return len(rest)
 
-    def _discard(self) -> list[Task[Any]]:
-        """Accept no more tasks, cancel those that have not ended, and return them."""
+    def _discard(self) -> tuple[Lane, list[Task[Any]]]:
+        """Accept no more tasks and cancel those that have not ended.
+
+        Return them, and the lane that is to be closed.
+        """
         with self._lock:
             # Before the tasks are looked up: see _record_accepted().
             self._closing = self._discarding = True
             self._update_lane()
-        self._lane.wake_submitters()
-        return self._cancel_unfinished(spare=False)
+            lane, tasks = self._lane, self._tasks
+        lane.wake_submitters()
+        return lane, self._cancel_unfinished(tasks, spare=False)
 
-    def _finish_closing(self) -> None:
+    def _finish_closing(self, lane: Lane) -> None:
+        """Note that all tasks have ended, unless a reset has replaced the lane."""
         with self._lock:
+            if lane is not self._lane:
+                return
             self._closed = True
             ends, self._end_waiters = self._end_waiters, []
         # Not before the submissions that found the queue open have ended.
-        end = self._lane.end
+        end = lane.end
         if not self._submissions.add_waiter(end):
             end()
         for end in ends:
@@ -526,15 +538,17 @@ class TaskQueue(Submitter):
         0
         """
         with self._lock:
-            busy = self._running or self._submissions.is_in_current_thread()
+            if (self._running or self._submissions.is_in_current_thread()
+                    or any(task._status == STARTED for task in self._tasks.rest())):
+                raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: "
+                                      "call join(), or wait for its run(), and reset() it then")
             started = self._started and not self._closing
-        if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
-            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: "
-                                  "call join(), or wait for its run(), and reset() it then")
-        self._discard()
+            self._closing = True            # no run begins from here on
+        lane, _ = self._discard()
         self._submissions.wait()
-        self._finish_closing()
+        self._finish_closing(lane)
         self._reset(started)
+        self._closing = False               # last, as submissions are accepted now
         self._update_lane()
 
     def _reset_after_fork(self) -> None:
@@ -546,7 +560,8 @@ class TaskQueue(Submitter):
         self._submissions = WaitGroup()
         self._callbacks = self._lane.callbacks = WaitGroup()
         self._running = None
-        self._aborting, self._pauses, self._settled, self._end_waiters = False, set(), 0, []
+        self._aborting, self._pauses, self._end_waiters = False, set(), []
+        self._tasks.settled = 0
         self._update_lane()
 
     # -- looking at it -----------------------------------------------------------------------------
@@ -559,13 +574,13 @@ class TaskQueue(Submitter):
     @property
     def active_count(self) -> int:
         """The number of tasks that run."""
-        return sum(task._status == STARTED for task in self._tasks[self._settled:])
+        return sum(task._status == STARTED for task in self._tasks.rest())
 
     @property
     def pending_count(self) -> int:
         """The number of tasks that wait for a slot, for their time or for another attempt."""
         return sum(not task.done() and task._status != STARTED
-                   for task in self._tasks[self._settled:])
+                   for task in self._tasks.rest())
 
     @property
     def results(self) -> tuple[TaskResult, ...]:
@@ -587,15 +602,8 @@ class TaskQueue(Submitter):
             if self._running and self.mode == "finite":
                 raise QueueStateError(f"this {type(self).__name__} is running, and its summary "
                                       "needs the results; clear them afterwards")
-            # In place and from the front, as other threads may append.
-            tasks = self._tasks
-            seen = len(tasks)
-            kept = [task for task in tasks[:seen] if not task.done()]
-            self._reported -= sum(task.done() for task in tasks[:self._reported])
-            tasks[:seen] = kept
+            self._tasks.clear_ended()
             self._specs.clear()         # they keep functions alive
-            self._settled = 0
-            self._cleared += 1
 
     @property
     def stats(self) -> dict[str, int]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..options import OnFull
     from .calls import Call
     from .checkpoint import Checkpoint, FunctionRecords
+    from .ledger import Ledger
     from .wait_group import WaitGroup
 
 __all__ = ["Batch", "Submitter"]
@@ -61,7 +62,7 @@ class Submitter(QueueConfig):
         _closing: bool
         _discarding: bool
         _closed: bool
-        _tasks: list[Task[Any]]
+        _tasks: Ledger
         _submissions: WaitGroup
         _callbacks: WaitGroup
         on_full: OnFull
@@ -308,18 +309,22 @@ class Submitter(QueueConfig):
         if kept is None or not self._is_current(kept[0]):
             if len(self._specs) >= _KEPT:
                 self._specs.clear()
+            policy = self._policy
             spec = self._make_spec(self._check(function), merge(chosen, {}, self._option_owner()))
             spec.keeps_items = keeps_items
-            kept = self._specs[key] = spec, function, chosen
+            kept = spec, function, chosen
+            if policy == self._policy:      # else a run has begun or ended meanwhile
+                self._specs[key] = kept
         return kept[0]
 
     def _is_current(self, spec: TaskSpec) -> bool:
-        return True
+        return spec.lane is self._lane      # else it was made before a reset
 
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
                    loop: Any = None) -> TaskSpec:
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
-        self._some_detached = self._some_detached or options.detached
+        if options.detached:
+            self._some_detached = True
         target = self._add_initializer(function)
         if self._policy == "fail_first":
             target = self._add_failure_report(target)
@@ -481,7 +486,7 @@ class Submitter(QueueConfig):
 
         :param aborts: see :meth:`_check_accepting`.
         """
-        self._tasks += tasks
+        self._tasks.extend(tasks)
         if self._pool is None and tasks:
             self._pool = tasks[0]._spec.pool
         if self._policy == "fail_first" and not watched:
@@ -506,7 +511,7 @@ class Submitter(QueueConfig):
             if begun:
                 # They run already, so they are counted and waited for.
                 known = set(self._tasks)
-                self._tasks += filterfalse(known.__contains__, begun)
+                self._tasks.extend(filterfalse(known.__contains__, begun))
             for task in others:
                 call_callbacks(task)            # its pool will not, as it never had the task
         finally:

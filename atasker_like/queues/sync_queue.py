@@ -264,14 +264,16 @@ class _BlockingQueue(TaskQueue):
             threads are abandoned (default: False).
         """
         if force:
-            self._abandon(self._discard())
+            lane, rest = self._discard()
+            self._abandon(rest)
         else:
             with self._lock:
                 self._closing = True
                 if not self._closed:
                     self._update_lane()
+                lane = self._lane
         drive(self._finish(None, None))
-        self._finish_closing()
+        self._finish_closing(lane)
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         log_hook(name, call)

@@ -20,7 +20,7 @@ def test_an_interrupted_block_cancels_its_tasks(supervisor, monkeypatch):
     gate = threading.Event()
     queue = ThreadQueue(workers=1, supervisor=supervisor)
 
-    def interrupted(deadline):
+    def interrupted(tasks, deadline):
         monkeypatch.undo()
         raise KeyboardInterrupt
 

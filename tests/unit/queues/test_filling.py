@@ -270,10 +270,10 @@ def test_task_accepted_during_a_cancel_is_cancelled(supervisor, monkeypatch):
         assert looked_up.wait(PATIENCE)
         enter(*submissions)
 
-    def close():
+    def close(lane):
         looked_up.set()
         submitted.result()
-        has_closed()
+        has_closed(lane)
 
     gate = threading.Event()
     # it does not start
