@@ -5,14 +5,14 @@ from ..constants import TaskStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any
 
 __all__ = ["stuck_lanes"]
 
 QUEUED = int(TaskStatus.QUEUED)
 
 
-def stuck_lanes(threads: Mapping[Any, Any], coroutines: Mapping[Any, list[Any]],
+def stuck_lanes(threads: dict[Any, Any], coroutines: dict[Any, list[Any]],
                 looked_at: int) -> set[Any]:
     """Return the full lanes whose running tasks all wait for tasks of such lanes.
 
@@ -20,8 +20,9 @@ def stuck_lanes(threads: Mapping[Any, Any], coroutines: Mapping[Any, list[Any]],
     :param coroutines: by task, the waits of its coroutines.
     :param looked_at: the most tasks of one wait to follow.
     """
-    waits: dict[Any, list[Any]] = {task: [wait] for task, wait in threads.items()}
-    for waiter, found in coroutines.items():
+    # Copied in one step: waits end without the lock.
+    waits: dict[Any, list[Any]] = {task: [wait] for task, wait in threads.copy().items()}
+    for waiter, found in coroutines.copy().items():
         if waiter is not None:
             waits.setdefault(waiter, []).extend(found)
     # First all that might be stuck, then fewer, until those left wait only for each other.
