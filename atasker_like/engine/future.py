@@ -120,7 +120,10 @@ class FutureView(_FutureOf[T]):
         waiters.task = task
         for name, value in _SHARED_FIRST_VALUES:
             make(name, value)
-        make("_condition", Condition())
+        condition = Condition()
+        with condition:     # so that no thread finds a task that has ended without its outcome
+            if make("_condition", condition) is condition and task.done():
+                self._copy_outcome()
         if task.done() or not task._add_waiter(partial(_notify_future, ref(self))):
             self._copy_outcome()
 
