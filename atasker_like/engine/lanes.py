@@ -235,7 +235,9 @@ class Lane:
         pool = self.pool
         if pool is None:        # not used yet
             change(value)
-            return
+            pool = self.pool
+            if pool is None:
+                return          # else another thread has bound it meanwhile, and used it
         with pool.lock:
             change(value)
         pool.lane_events.changed(self)
