@@ -118,7 +118,10 @@ class Notifier:
             if not self.is_calling or self._thread_id == get_ident():
                 return False
             self._pending.append((call, ()))
-            return True
+            if self._schedule():
+                return True
+            self._pending.pop()
+            return False
 
     def timer_stopped(self) -> None:
         """Forget the timer's call, which a stop has dropped. (lock held)
