@@ -13,6 +13,7 @@ from itertools import islice
 from os import getpid
 from threading import Semaphore, get_ident
 
+from .._atomics import RLock
 from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, not_a_function
 from .._log import log
 from ..constants import TaskType
@@ -210,7 +211,11 @@ class PoolResult:
             self._caller = 0
             pending.discard(self)
             while self._waiters:            # a thread that comes later sees that there is no caller
-                self._waiters.pop()()
+                try:
+                    waiter = self._waiters.pop()
+                except IndexError:          # its timeout has passed
+                    break
+                waiter()
 
     def _is_called_back(self) -> bool:
         """Return True if the callback has returned, or if this thread cannot wait for it.
@@ -308,6 +313,9 @@ class _Results:
         self._ended: deque[Task[Any]] = deque()
         self._arrived = Semaphore(0)
         self._left = 0
+        # Guards the fields but _ended and _arrived. Reentrant, as the items may come from this
+        # iterator.
+        self._lock = RLock()
         self._fill()
 
     def _fill(self) -> None:
@@ -339,18 +347,32 @@ class _Results:
         :raises multiprocessing.TimeoutError: (a TimeoutError, too) no result is there in time; a
             later call may return it.
         """
-        if self._left <= _AHEAD // 2:
-            self._fill()
-        if not self._left:
-            raise StopIteration
         deadline = deadline_of(timeout)
-        there = ((self._ordered[0].done() or self._ordered[0]._end(deadline)) if self._in_order
-                 else _acquire(self._arrived, deadline))
+        task: Task[Any] | None = None
+        with self._lock:
+            if self._left <= _AHEAD // 2:
+                self._fill()
+            if not self._left:
+                raise StopIteration
+            self._left -= 1
+            if self._in_order:
+                task = self._ordered.popleft()      # another thread gets the one after it
+        there = False
+        try:
+            there = (_acquire(self._arrived, deadline) if task is None
+                     else task.done() or task._end(deadline))
+        finally:
+            if not there:
+                with self._lock:
+                    self._left += 1
+                    if task is not None:
+                        self._ordered.appendleft(task)
         if not there:
             raise _timeout_error()("the next result of mp_pool was not there after "
                                    f"{in_seconds(timeout)}")
-        self._left -= 1
-        return (self._ordered if self._in_order else self._ended).popleft().value(0)
+        if task is None:
+            task = self._ended.popleft()
+        return task.value(0)
 
 
 @ends_tracebacks()
