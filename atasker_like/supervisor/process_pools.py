@@ -256,10 +256,7 @@ def _set_start_method(pool: ProcessPool, start_method: str) -> None:
 
     check_start_method(start_method)
     changed = start_method != (pool.start_method or default_start_method())
-    pool.start_method = start_method
-    pool.forks_from_template = pool.forks_from_template and start_method == "fork"
-    if changed:         # the processes that are there were started by the other method
-        pool.configure(pool.initializer, pool.initargs, pool.maxtasksperchild)
+    pool.use_start_method(start_method, changed)
 
 
 def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> None:

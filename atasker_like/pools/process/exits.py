@@ -157,7 +157,11 @@ class ExitHandler:
             kill(process.process)
         for process in processes:
             try:
-                # The results that it has written still count. The last event is its end.
+                # The results that it has written still count. The last event is its end. A pool
+                # thread may be reading a large one.
+                reading = process.reading
+                if reading is not None:
+                    reading.wait(None)
                 while process in pool._processes and are_open([process.pipes[RESULTS]]):
                     wait_readable(process.result_fd)
                     pool.on_readable(process, cause)

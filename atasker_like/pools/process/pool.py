@@ -385,7 +385,8 @@ class ProcessPool(ProcessSet):
         """
         with self.lock:
             self.packer.use(serializer)
-        self.configure(self.initializer, self.initargs, self.maxtasksperchild)
+            self._replace_processes()
+        self.starter.drop_template(wait=False)
 
     # -- resize and close --------------------------------------------------------------------------
 
@@ -410,12 +411,29 @@ class ProcessPool(ProcessSet):
             self.initializer = initializer
             self.initargs = initargs
             self.maxtasksperchild = maxtasksperchild
-            self._generation += 1
-            for process in self._processes:
-                process.retiring = True
-            for process in list(self._idle):
-                self._close_when_idle(process)
+            self._replace_processes()
         self.starter.drop_template(wait=False)     # it has the old initializer
+
+    def use_start_method(self, start_method: str, is_changed: bool) -> None:
+        """Set the start method. If it has changed, replace the processes. Any thread may call it.
+
+        :param is_changed: the present processes were started by another method.
+        """
+        with self.lock:
+            self.start_method = start_method
+            self.forks_from_template = self.forks_from_template and start_method == "fork"
+            if is_changed:
+                self._replace_processes()
+        if is_changed:
+            self.starter.drop_template(wait=False)
+
+    def _replace_processes(self) -> None:
+        """Have the present processes, and those that start now, run no more tasks. (lock held)"""
+        self._generation += 1
+        for process in self._processes:
+            process.retiring = True
+        for process in list(self._idle):
+            self._close_when_idle(process)
 
     def kill_all(self) -> None:
         """Kill all processes at once, and their running tasks with them."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any
 
+    from ...engine.blocking import Latch
     from ...engine.lanes import Lane
     from ...engine.task import Task
     from ...engine.timer import TimerEntry
@@ -31,7 +32,7 @@ class PoolProcess:
                  "tasks_left", "retiring", "outbox", "partial", "started_at", "error", "closed",
                  "stacks_fd", "memory_checked_at", "ready_timer", "inconsistent", "revoking",
                  "draining", "lanes", "server", "files", "unsent", "socket_fd",
-                 "transfers", "transferring", "_incoming")
+                 "transfers", "transferring", "_incoming", "generation", "reading")
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
                  server: int | None, files: list[tuple[int, Identity | None]]) -> None:
@@ -65,6 +66,8 @@ class PoolProcess:
         self.tasks_left: int | None = quota
         self.retiring: bool = False         # it is replaced when it is idle
         self.outbox: deque[memoryview] = deque()    # data for which the task pipe had no room
+        self.generation: int = 0            # of the pool's settings with which it was started
+        self.reading: Latch | None = None   # a pool thread reads a large result
         self.partial: bytes = b""           # an incomplete result; only the I/O thread uses it
         self.started_at: float = monotonic()
         self.ready_timer: TimerEntry | None = None       # the timer entry of initializer_timeout

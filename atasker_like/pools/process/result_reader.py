@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
+from ...engine.blocking import Latch
 from ...engine.deferred import run_deferred
 from ...engine.lifecycle import before_end_of, failure_of, retry_pause, run_callback
 from ...engine.task import COMPLETED, QUEUED
@@ -82,6 +83,7 @@ class ResultReader:
             # A pool thread reads it, without a copy, while this thread serves the other processes.
             assert pool._io_thread is not None
             pool._io_thread.pause(process)
+            process.reading = Latch()
             io_thread, arriving = pool._io_thread, large
             pool._spawn(lambda: self._take_large(arriving, process, io_thread))
 
@@ -95,6 +97,9 @@ class ResultReader:
         except (EOFError, OSError):
             pass        # the process died: the I/O thread reports that after add()
         finally:
+            over, process.reading = process.reading, None
+            assert over is not None
+            over()
             io_thread.add(process)
 
     def _on_results(self, results: list[Result], process: PoolProcess) -> None:

@@ -134,7 +134,10 @@ class ProcessStarter:
             end_if_pool_process()       # the pool that started this process fails its tasks
         with self._pool.lock:
             self.is_busy = False
+            exited = self._pool._all_exited()
         self._pool._fail_waiting(None, str(UnguardedMainError()))
+        for latch in exited:
+            latch()
 
     def needs_process(self) -> bool:
         """Return True if another process should be started. (lock held)"""
@@ -199,6 +202,8 @@ class ProcessStarter:
             io_thread = pool._io_thread
             assert io_thread is not None
             pool._processes.append(started)
+            if started.generation != pool._generation:
+                started.retiring = True     # it may have the old settings
             if pool._closing:
                 pool._close_when_idle(started)
         io_thread.add(started)
@@ -276,19 +281,23 @@ class ProcessStarter:
                 if self.template is template:
                     log.warning("%s: %s; the program is forked again, as it is now",
                                 pool.name, error)
-                started = launch(*arguments, self.ensure_template())
-        if pool._generation != generation:
-            started.retiring = True         # it may have the old initializer
+                template = self.ensure_template()
+                started = launch(*arguments, template)
+            generation = min(generation, template.generation)
+        started.generation = generation
         return started
 
     def _setup(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
         """Return what each process calls first, and its arguments."""
         pool = self._pool
-        if pool.packer.serializer is None:
-            return pool.initializer, pool.initargs
+        with pool.lock:
+            serializer, initializer, initargs = (pool.packer.serializer, pool.initializer,
+                                                 pool.initargs)
+        if serializer is None:
+            return initializer, initargs
         from .serializer import Setup
 
-        return Setup(pool.packer.serializer, pool.initializer, pool.initargs), ()
+        return Setup(serializer, initializer, initargs), ()
 
     # -- how the starts go on ----------------------------------------------------------------------
 
@@ -407,7 +416,10 @@ class ProcessStarter:
             if template is None or template.closed:
                 from .template import ForkTemplate
 
-                template = self.template = ForkTemplate(self._pool.name, *self._setup())
+                generation = self._pool._generation
+                template = ForkTemplate(self._pool.name, *self._setup())
+                template.generation = generation
+                self.template = template
             return template
 
     def drop_template(self, wait: bool) -> None:

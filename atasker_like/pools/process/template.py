@@ -79,6 +79,8 @@ class ForkTemplate:
                         "hold stay locked in the processes; make the process pool before you start "
                         "threads", name, ", ".join(others[:5]))
         self._lock = threading.Lock()       # guards the socket: a request and its reply
+        #: The number of changes of the pool's settings before it was forked.
+        self.generation: int = 0
         self._name = name
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(PATIENCE)
