@@ -372,6 +372,7 @@ class ExternalPool(Pool):
             if call.revoked:
                 self._requeue(call)
                 return
+            self._overtake(call)
             error = broken(task, call.adapter, None, "has thrown out")
         elif error is None:
             try:
@@ -409,15 +410,20 @@ class ExternalPool(Pool):
         """Let a task wait again whose call the executor has given back."""
         task = call.task
         with self.lock:
-            call.done, call.handle = True, None
-            ahead = call.ahead
-            self._freed(call)
-            if not task.done() and self._call_of(task) is call:
-                task._extra_fields().placement = None
-                if not ahead:
-                    self.lifecycle.revoke(task)
-                self.run_queue.requeue([task])
-            deferred = self._dispatch_deferred()
+            is_cancelled = call.cancel_requested        # since the caller has looked
+            deferred: Deferred = []
+            if not is_cancelled:
+                call.done, call.handle = True, None
+                ahead = call.ahead
+                self._freed(call)
+                if not task.done() and self._call_of(task) is call:
+                    task._extra_fields().placement = None
+                    if not ahead:
+                        self.lifecycle.revoke(task)
+                    self.run_queue.requeue([task])
+                deferred = self._dispatch_deferred()
+        if is_cancelled:
+            self._end(call, None, None, True)
         run_deferred(deferred)
 
     def _end_with_callback(self, call: Call, value: Any) -> None:
@@ -470,6 +476,7 @@ class ExternalPool(Pool):
             lost = [call for call in self._calls
                     if call.adapter.is_shut_down() and call.submitted]
         for call in lost:
+            self._overtake(call)
             error = broken(call.task, call.adapter, None, "was terminated with")
             self._end(call, error, None, False)
 
