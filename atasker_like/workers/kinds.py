@@ -191,10 +191,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             queue.put(t)
         elif (self._worker_puts_in_loop or queue is None or scheduled
               or not queue.worker_put_if_room(t)):
+            scheduled.add(t)        # first, as a start may come meanwhile: it looks for items
             session = self._worker_session
             if session is not None and session.active:
                 self._worker_open_scheduled(session)
-            scheduled.add(t)
 
     async def put(self, t: Any) -> None:
         """Put an item into the queue. For coroutines.
@@ -303,11 +303,13 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             else:
                 own = loop or self.supervisor._supervisor_parts.pools.loops.resolve(
                     self._worker_loop)
-            _set_running_loop(own)
-            try:
-                self._worker_make_queue()
-            finally:
-                _set_running_loop(before)
+            with self._worker_start_lock:   # another thread may start the worker as well
+                if self._worker_queue is None:
+                    _set_running_loop(own)
+                    try:
+                        self._worker_make_queue()
+                    finally:
+                        _set_running_loop(before)
         if self._worker_getter is None:
             self._worker_fetch_loop = loop or self.supervisor.own_loop().get_loop()
 

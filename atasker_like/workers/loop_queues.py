@@ -90,7 +90,21 @@ class ScheduledPuts:
                     return
                 number, item = self._accepted.popleft()
                 self._putting[number] = item
-            unawaited.add(loop.create_task(self._put(number, item)))
+            task = loop.create_task(self._put(number, item))
+            unawaited.add(task)
+            task.add_done_callback(partial(self._put_ended, number, item))
+
+    def _put_ended(self, number: int, item: Any, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step runs no line of its coroutine.
+        if task.cancelled():
+            self._take_back(number, item)
+
+    def _take_back(self, number: int, item: Any) -> None:
+        """Accept an item again whose put was cancelled, unless the queue has it."""
+        with self._lock:
+            if self._putting.pop(number, self) is not self:
+                self._accepted = deque(sorted([*self._accepted, (number, item)],
+                                              key=lambda entry: entry[0]))
 
     async def _put(self, number: int, item: Any) -> None:
         from asyncio import CancelledError
@@ -99,10 +113,7 @@ class ScheduledPuts:
         try:
             await self._queue.put(item)
         except CancelledError:              # the loop is about to end
-            with self._lock:
-                if self._putting.pop(number, self) is not self:     # else the queue has the item
-                    self._accepted = deque(sorted([*self._accepted, (number, item)],
-                                                  key=lambda entry: entry[0]))
+            self._take_back(number, item)
             raise
         except BaseException:
             log.exception("worker %s: its queue did not take an item, which is lost"
@@ -146,6 +157,7 @@ class FetchTrigger(QueueTrigger):
         self._closed = False
         # For the loop's thread:
         self._task: asyncio.Task[None] | None = None
+        self._has_begun = False             # the first step of the task has run
         self._backoff = Backoff()
         self._session: TriggerSession | None = None
 
@@ -189,30 +201,42 @@ class FetchTrigger(QueueTrigger):
             return
         self._task = self._loop.create_task(self._fetch())
         unawaited.add(self._task)
+        self._has_begun = False
+        self._task.add_done_callback(self._fetch_ended)
 
     def _cancel(self, _: None) -> None:
         # else the item is for the next start
         if self._task is not None and self not in self._holding:
             self._task.cancel()
 
+    def _fetch_ended(self, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step runs no line of its coroutine.
+        if task.cancelled() and not self._has_begun:
+            self._fetch_cancelled()
+
+    def _fetch_cancelled(self) -> None:
+        assert self._session is not None
+        if self in self._holding:
+            log.error("worker %s: the get() of its queue was cancelled after it took an item, "
+                      "which is lost unless it was put back", self._name())
+        self._requested = False
+        self.hold(False)
+        if self._session.active:
+            log.error("worker %s is stopped: the get() of its queue was cancelled, by what it "
+                      "awaited or with its loop", self._name())
+            self._session.stop_at_once()
+
     async def _fetch(self) -> None:
         from asyncio import CancelledError
 
+        self._has_begun = True
         assert self._session is not None
         getting.set((self._queue, self.hold))
         try:
             self._before()
             item = await self._queue.get()
         except CancelledError:
-            if self in self._holding:
-                log.error("worker %s: the get() of its queue was cancelled after it took an item, "
-                          "which is lost unless it was put back", self._name())
-            self._requested = False
-            self.hold(False)
-            if self._session.active:
-                log.error("worker %s is stopped: the get() of its queue was cancelled, by what it "
-                          "awaited or with its loop", self._name())
-                self._session.stop_at_once()
+            self._fetch_cancelled()
             raise
         except BaseException:
             log.exception("worker %s: its queue could not give an item", self._name())

@@ -522,7 +522,7 @@ class _ProcessRunner(Runner):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._withdrawing: set[int] = set()     # threads in withdraw(); each adds itself
+        self._withdrawing: set[Task[Any]] = set()       # the tasks that withdraw() cancels
 
     def _target(self) -> Callable[..., Any]:
         return self.function
@@ -559,18 +559,17 @@ class _ProcessRunner(Runner):
                 self.withdraw()
 
     def withdraw(self) -> None:
-        task, here = self.session.task, threading.get_ident()
+        task = self.session.task
         if task is not None:
-            self._withdrawing.add(here)
-            try:
-                pool: Any = task._spec.pool
-                pool.cancel(task, False)        # calls _process_ended() if it cancels
-            finally:
-                self._withdrawing.discard(here)
+            self._withdrawing.add(task)
+            pool: Any = task._spec.pool
+            if not pool.cancel(task, False):    # else it calls _process_ended(), now or soon
+                self._withdrawing.discard(task)
 
     def _process_ended(self, task: Task[Any], item: tuple[Any, ...], began: float) -> None:
         session = self.session
-        if threading.get_ident() in self._withdrawing and task._status == CANCELED:
+        if task in self._withdrawing and task._status == CANCELED:
+            self._withdrawing.discard(task)
             self.worker._worker_return_item(item, self.trigger)
             return session.run_ended()
         session.caller = threading.get_ident()

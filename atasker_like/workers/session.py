@@ -97,6 +97,7 @@ class Session:
         # Guards _cancel_requested, and the task if it may run before it is recorded. An RLock: a
         # signal handler or a finalizer may stop the worker between two lines of its holder.
         self._cancel_lock = RLock()
+        self._timer_ended = False           # end() was called: the timer makes no more calls
         self._cancel_requested = False      # the run has been asked to end, and no run follows
         self.caller: int | None = None      # the thread that is in code of the worker
         self.starter: int | None = threading.get_ident()    # the thread that is in start()
@@ -169,6 +170,8 @@ class Session:
         self.trigger.begin(self)
         self.begun = True
         self.timer.call_at(_NOW, self.step)
+        if self._timer_ended:               # end() has come before, and could do nothing
+            self.step()
 
     def run_ended(self) -> None:
         """Go on after a run. (ownership held)"""
@@ -332,6 +335,7 @@ class Session:
         """
         self.claim_stop()
         self.active = False
+        self._timer_ended = True
         predecessor = self.predecessor
         if predecessor is not None:
             predecessor.end()
@@ -339,10 +343,14 @@ class Session:
 
     def cancel(self) -> None:
         """Ask the current run to end, also while its task is being submitted."""
+        predecessor = self.predecessor
+        if predecessor is not None:
+            predecessor.cancel()
         with self._cancel_lock:
             self._cancel_requested = True
             task = self.task
-        if task is not None:
+        # A task that its pool has not accepted yet is cancelled by the submitter afterwards.
+        if task is not None and hasattr(task, "_number"):
             task.cancel()
 
     def run_submitted(self, task: Task[Any]) -> None:
@@ -407,7 +415,7 @@ class Session:
         self._idle_callbacks.append(callback)
         # In this order: an item leaves a note before it settles anything. The holder of the
         # ownership serves all notes, puts the ownership back, and then makes the call.
-        return self.done or (is_settled() and not self.trigger.may_be_due()
+        return self.done or (self.begun and is_settled() and not self.trigger.may_be_due()
                              and self._ownership.is_there())
 
     def is_inside(self) -> bool:
