@@ -174,8 +174,9 @@ class ResultWriter:
 
         The following ones are appended only.
         """
-        self._queue.append(task)
+        # First: if the writer finds the task and pauses again, it resets the callbacks after this.
         self._set_callbacks(self._queue.append)
+        self._queue.append(task)
         self._wake()
 
     def on_progress(self, task: Task[Any]) -> None:
