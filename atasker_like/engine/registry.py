@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 
 from .._ids import PREFIX, make_prefix
+from ..errors import InvalidArgumentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +76,18 @@ class Registry:
         return None
 
     def add(self, task: Task[Any]) -> None:
-        """Add a task and assign its number."""
+        """Add a task and assign its number.
+
+        :raises InvalidArgumentError: the caller has chosen the id of a live task.
+        """
+        extra = task._extra
+        if extra is not None and extra.task_id is not None and self.named:
+            if extra.task_id in self.named:
+                raise InvalidArgumentError(f"task id {extra.task_id!r} belongs to a live task; "
+                                           "choose another one")
         task._number = number = self.last + 1
         self.live[number] = task
         self.last = number
-        extra = task._extra
         if extra is not None and extra.task_id is not None:
             self.named[extra.task_id] = task
 
