@@ -183,8 +183,9 @@ class _LaneExecutor(Executor):
             raise InvalidTypeError(
                 f"{name_of(function)} is a coroutine function: it runs in a loop, not in an "
                 "executor; await it, or submit a plain function that calls asyncio.run()")
-        pool = self._lane.pool
-        assert pool is not None
+        pool, parts = self._lane.pool, self._parts
+        if pool is None or parts is None:   # shutdown() has come meanwhile
+            raise self._refusal()
         if not self._size_is_checked:
             self._size_is_checked = True
             self._check_size(pool)
@@ -193,7 +194,7 @@ class _LaneExecutor(Executor):
         if once and not keeps:
             self._drop_function(spec)
         self._prepare(spec)
-        self._parts.specs.watch(spec)
+        parts.specs.watch(spec)
         if keeps:
             if len(self._specs) >= _KEPT_SPECS:
                 self._specs.clear()     # dict operations are atomic; a lost entry is made again
@@ -249,7 +250,7 @@ class _LaneExecutor(Executor):
         return ClosedError(f"{self._name} was shut down and takes no more calls; make another one")
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and self._parts is not None:
             self._parts.pools.report_running(self._parts.state.supervisor_id)
         self.shutdown(wait=True)
 
