@@ -357,7 +357,7 @@ class AsyncJobScheduler:
         """
         deadline = deadline_of_stop(wait)
         self._stopped = True
-        for job in list(self._jobs.values()):
+        for job in [*self._jobs.copy().values(), *self._last_starts.copy().values()]:
             job.cancel()
         if wait is False or not self._running:
             return not self._running

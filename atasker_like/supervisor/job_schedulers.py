@@ -79,7 +79,11 @@ class JobSchedulerRegistry:
             with self._lock:
                 default = self.default
                 if default is None or default._stopped:
-                    self._create(RESERVED, None, True, True, supervisor)
+                    reserved = self.by_name.get(RESERVED)
+                    if reserved is None or reserved._stopped:
+                        self._create(RESERVED, None, True, True, supervisor)
+                    else:
+                        self.default = reserved
                 assert self.default is not None
                 return self.default
         if isinstance(scheduler, str):
