@@ -343,6 +343,8 @@ class SyncClient:
     async def _request(self, *arguments: Any) -> SyncTaskFuture[Any]:
         future = SyncTaskFuture(await self._client._request(*arguments))
         self._hook.futures.add(future)
+        # Again, as close() of another thread may have come meanwhile: a stop ends the request.
+        self._supervisor.register_sync_scheduler(self._hook)
         return future
 
     def _run(self, call: Coroutine[Any, Any, R], timeout: Seconds | None) -> R:
