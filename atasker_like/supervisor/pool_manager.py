@@ -275,16 +275,17 @@ class PoolManager:
         threads = self.threads
         limits = checked_limits(threads, "thread", max_queued, on_full, aging)
         abandoned = checked_sizes("thread", max_abandoned=max_abandoned)
-        checked = dict(self.thread_sizes, **checked_sizes("thread", **sizes))
-        checked = with_min_size("thread", checked, min_size)
-        least, most = checked.get("min_size", 0), checked.get("max_size")
-        if most is not None and least > most:
-            raise InvalidArgumentError(f"min_size ({least}) of the thread pool is above max_size "
-                                       f"({most})")
+        given = checked_sizes("thread", **sizes)
+        with self._state.lock:      # another thread may change other sizes
+            checked = with_min_size("thread", dict(self.thread_sizes, **given), min_size)
+            least, most = checked.get("min_size", 0), checked.get("max_size")
+            if most is not None and least > most:
+                raise InvalidArgumentError(f"min_size ({least}) of the thread pool is above "
+                                           f"max_size ({most})")
+            self.thread_sizes = checked
         threads.backpressure.limit(*limits)
         if abandoned:
             threads.limit_abandoned(abandoned["max_abandoned"] or None)
-        self.thread_sizes = checked
         self.thread_view = None         # one that was shut down is replaced
         threads.resize(checked["pool_size"], checked["reserve_normal"], checked["reserve_high"],
                        least, most)

@@ -120,7 +120,8 @@ class ProcessPools:
         if old is not None:
             before = old.backpressure
             new.backpressure.limit(before.max_queued, before.on_full, before.aging)
-        if self._state.phase == RUNNING:
+        # While a stop drains, running tasks may submit more: the pools accept them until then.
+        if self._state.phase == RUNNING or self._pools.threads.accepting:
             new.open()
         if old is not None and not old.redirect(new):
             raise SupervisorBusyError(

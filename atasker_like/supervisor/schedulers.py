@@ -16,7 +16,7 @@ from .snapshots import SchedulersByName
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable
+    from typing import Any, Callable, Sequence
 
     from .._checks import Seconds
     from .job_schedulers import JobSchedulerRegistry
@@ -81,7 +81,7 @@ class SchedulerRegistry:
         self._state = state
         # Shared without a lock: setting an entry of a dict and taking it are atomic, on a
         # free-threaded build too. Workers remove themselves, in the thread in which they end.
-        self._schedulers: dict[Any, tuple[Future[Any], ...]] = {}
+        self._schedulers: dict[Any, Sequence[Future[Any]]] = {}
         # Each worker with a queue, by its id(), started or not: items may wait in it.
         self._queue_workers: dict[int, ref[ManagedWorker]] = {}
         #: The async job schedulers; None before the first one is made.
@@ -101,7 +101,7 @@ class SchedulerRegistry:
 
     def items(self) -> list[tuple[Any, tuple[Future[Any], ...]]]:
         """Return each scheduler with the futures of its loops."""
-        return list(self._schedulers.items())
+        return [(scheduler, tuple(loops)) for scheduler, loops in list(self._schedulers.items())]
 
     # -- registration --------------------------------------------------------------------------
 
@@ -137,15 +137,20 @@ class SchedulerRegistry:
         _check(scheduler, "stop", "loop", *extra)
         if not self._state.is_running():
             return False
-        if scheduler in self._schedulers:
+        claim: list[Future[Any]] = []
+        # One step, as another thread may register it at the same time.
+        if self._schedulers.setdefault(scheduler, claim) is not claim:
             log.error("supervisor %s knows the scheduler %r already; it was not registered again",
                       self._state.supervisor_id, scheduler)
             return False
-        loop = resolve(getattr(scheduler, "worker_loop", None))
-        self._schedulers[scheduler] = tuple(
-            asyncio.run_coroutine_threadsafe(
-                _logged(getattr(scheduler, name), name, supervisor), loop)
-            for name in ("loop", *extra))
+        try:
+            loop = resolve(getattr(scheduler, "worker_loop", None))
+            claim += [asyncio.run_coroutine_threadsafe(
+                          _logged(getattr(scheduler, name), name, supervisor), loop)
+                      for name in ("loop", *extra)]
+        except BaseException:
+            self._schedulers.pop(scheduler, None)
+            raise
         return True
 
     # -- the stages of a stop, see shutdown.py -------------------------------------------------

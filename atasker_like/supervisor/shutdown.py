@@ -57,6 +57,7 @@ class Shutdown:
         #: The thread that calls the stop() of workers and schedulers, before another one finishes.
         self._caller: int | None = None
         self._called: list[Any] = []    # those whose stop() has been called in this stop
+        self._finished = 0              # the number of stops that have ended
         self._drains = False            # queue workers finish their items in this stop
         self._items_left = 0            # in the queues of workers, at the end of the stop
         self._results_left = 0          # not stored in the backend, at the end of the stop
@@ -96,11 +97,13 @@ class Shutdown:
                 state.phase = STOPPING
                 self._deadline = deadline
                 self._drains, self._items_left, self._results_left = drain, 0, 0
+                number = self._finished
                 workers = self._schedulers.workers()
                 if not (drain and self._schedulers.has_queue_workers()):
                     pools.refuse()
         if begins:
-            how = supervisor, workers, deadline, cancel_tasks, stop_schedulers, wait is not False
+            how = (number, supervisor, workers, deadline, cancel_tasks, stop_schedulers,
+                   wait is not False)
             try:
                 if _modes.legacy and not drain:
                     self._call_stops(deadline, stop_schedulers,
@@ -177,12 +180,15 @@ class Shutdown:
         except (RuntimeError, SupervisorError):     # there is no thread to be had
             self._finish(*arguments)
 
-    def _finish(self, supervisor: Any, workers: list[ManagedWorker], deadline: float | None,
-                cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
+    def _finish(self, number: int, supervisor: Any, workers: list[ManagedWorker],
+                deadline: float | None, cancel_tasks: bool, stop_schedulers: bool,
+                wait: bool) -> None:
         state, schedulers = self._state, self._schedulers
         with state.lock:
-            if self._finishing or state.phase != STOPPING:
-                return          # two threads were started: the stop of the first was interrupted
+            # Two threads are started if the stop of the first was interrupted. The second may come
+            # so late that it meets the next stop.
+            if self._finishing or state.phase != STOPPING or number != self._finished:
+                return
             self._finishing = True
         try:
             if self._drains and schedulers.has_queue_workers():
@@ -199,6 +205,7 @@ class Shutdown:
             with state.lock:
                 state.phase = STOPPED
                 self._finishing = False
+                self._finished += 1
                 self._called = []
             log.debug("supervisor %s stopped", state.supervisor_id)
             state.stopped.set()
