@@ -33,6 +33,24 @@ def remembered():
     return _kept[-1]
 
 
+class Held:
+    """Who loads one calls a function of the test first. A pool process has none."""
+
+    on_load = staticmethod(lambda: None)
+
+    def __reduce__(self):
+        return load_held, ()
+
+
+def load_held():
+    Held.on_load()
+    return "loaded"
+
+
+def large_and_held():
+    return Held(), bytes(1 << 24)
+
+
 def log_one():
     log.info("one")
 

@@ -8,9 +8,11 @@ import pytest
 
 from atasker_like import TT_MP, background_task
 from atasker_like.engine.future import FutureView
+from atasker_like.engine.task import Task
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.interruptions import at_line, interrupt
+from tests.support.threads import join, later
 
 
 async def co_double(number):
@@ -117,6 +119,31 @@ def test_wait_that_begins_before_the_future_is_settled_is_reported_once(supervis
     future._copy_outcome()
     other.set_result(1)
     assert list(ended) == [other]
+
+
+def test_wait_sees_the_end_while_another_thread_makes_the_fields_of_the_future(supervisor,
+                                                                               monkeypatch):
+    task = supervisor.put_task(abs, (-1,))
+    assert task.value(PATIENCE) == 1
+    future, hold, done = task.future(), Hold(), Task.done
+    assert future.done()        # which makes no fields
+
+    def held_done(self):
+        if threading.current_thread() is other:
+            hold()
+        return done(self)
+
+    other = later(lambda: future._state)
+    monkeypatch.setattr(Task, "done", held_done)
+    other.begin()
+    hold.reached()
+    letting_go = threading.Timer(0.05, hold.go)     # as the wait may need the other thread
+    letting_go.start()
+    try:
+        assert futures.wait([future], 0).done == {future}
+    finally:
+        letting_go.join(PATIENCE)
+        assert join(other) == "FINISHED"
 
 
 def test_cancel_and_start_never_both_win(supervisor):

@@ -610,6 +610,26 @@ def test_a_second_bind_at_the_same_time_gives_no_token_back(make):
     assert not place.run_queue.acquire_or_enqueue_in_lane(make(lane), lane)
 
 
+def test_lane_that_is_bound_while_it_is_resumed_has_its_tasks_started(make):
+    place = LanePool(1)
+
+    class Bound(Lane):
+        """A lane that another thread binds and uses while this one changes it."""
+
+        def _set_paused(self, paused):
+            if not paused and self.pool is None:
+                self.bind(place)
+                place.run_queue.push(task)
+                assert place.run_queue.pop() is None        # parks its entry
+            super()._set_paused(paused)
+
+    lane = Bound("tested")
+    task = make(lane)
+    lane.pause()
+    lane.resume()
+    assert pop_all(place.run_queue) == [task]
+
+
 def test_a_lane_without_tasks_can_be_bound_to_another_pool():
     lane, place, other = Lane("moved"), LanePool(1), LanePool(1)
     lane.bind(place)

@@ -1,6 +1,8 @@
 """The lanes whose running tasks all wait for tasks of such lanes."""
 from types import SimpleNamespace
 
+import pytest
+
 from atasker_like.constants import TaskStatus
 from atasker_like.engine.stuck_lanes import stuck_lanes
 
@@ -25,6 +27,17 @@ class Task:
 
     def done(self):
         return False
+
+
+class EndingTask(Task):
+    """A task whose wait takes another one out of a table while it is looked up."""
+
+    table, other = None, None
+
+    def __hash__(self):
+        if self.table is not None:
+            self.table.pop(self.other, None)
+        return id(self)
 
 
 def waits(*pairs):
@@ -62,3 +75,15 @@ def test_task_of_a_circle_that_also_waits_for_a_running_task_ends_the_search():
     circle = waits((holder, [queued, inner]), (inner, [holder, running]))
     assert stuck_lanes({}, circle, 64) == set()
     assert stuck_lanes({}, waits((holder, [queued, inner]), (inner, [holder])), 64) == {lane}
+
+
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_wait_that_ends_during_the_search_does_not_disturb_it(kind):
+    lane = Lane(2, lends_slot=False)
+    first, second, queued = EndingTask(lane), Task(lane), Task(lane, QUEUED)
+    found = waits((first, [queued]), (second, [queued]))
+    if kind == "threads":
+        found = {task: wait for task, (wait,) in found.items()}
+    first.table, first.other = found, second
+    assert stuck_lanes(*((found, {}) if kind == "threads" else ({}, found)), 64) == {lane}
+    assert second not in found

@@ -2,6 +2,7 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -162,6 +163,147 @@ def test_results_may_be_cleared_while_threads_wait_for_the_end(supervisor):
     joined.result()
     assert late.done()
     shut.result()
+
+
+# -- a reset between two steps of another thread ---------------------------------------------------
+
+
+def once_before(queue, name, call):
+    """Make a call just before the next call of a method of a queue."""
+    method = getattr(queue, name)
+
+    def late(*arguments, **options):
+        delattr(queue, name)
+        call()
+        return method(*arguments, **options)
+
+    setattr(queue, name, late)
+
+
+def once_after(queue, name, call):
+    """Make a call just after the next call of a method of a queue."""
+    method = getattr(queue, name)
+
+    def early(*arguments, **options):
+        delattr(queue, name)
+        made = method(*arguments, **options)
+        call()
+        return made
+
+    setattr(queue, name, early)
+
+
+def test_a_wait_that_a_reset_ends_leaves_the_new_tasks_alone(inside):
+    queue = inside.make()
+    inside.do(queue.start)
+    inside.do(queue.submit, inside.function("double"), 1)
+    once_before(queue, "_mark_settled", queue.reset)
+    inside.do(queue.join)
+    late = inside.do(queue.submit, inside.function("double"), 2, delay=PATIENCE)
+    assert queue.pending_count == 1
+    assert inside.do(queue.cancel) == 1 and late.cancelled()
+
+
+def test_a_shutdown_that_a_reset_ends_does_not_close_the_queue_again(inside):
+    queue = inside.make()
+    inside.do(queue.start)
+    once_before(queue, "_finish_closing", queue.reset)
+    inside.do(queue.shutdown)
+    assert not queue.closed and not queue._closed
+    inside.do(queue.submit, inside.function("double"), 2)
+    assert inside.run(queue, timeout=PATIENCE).values == (4,)
+
+
+def test_submission_that_a_reset_overtakes_spoils_no_later_one(inside):
+    queue = inside.make()
+    once_after(queue, "_make_spec", lambda: Aside(queue.reset).result())
+    with suppress(ClosedError):
+        inside.do(queue.submit, inside.function("double"), 1)
+    inside.do(queue.submit, inside.function("double"), 2)
+    assert inside.run(queue, timeout=PATIENCE).values == (4,)
+
+
+def test_failure_from_before_a_reset_cancels_no_task_from_after_it(supervisor):
+    queue = ThreadQueue(fail_policy="fail_first", supervisor=supervisor).start()
+    told = threading.Event()
+
+    def reset():
+        Aside(queue.reset).result()
+        queue.submit(abs, -1, delay=PATIENCE)
+
+    once_before(queue, "_begin_abort", reset)
+    once_after(queue, "_resume_lane", told.set)
+    failed = queue.submit(fail_at_one, 1)
+    assert told.wait(PATIENCE)
+    assert failed.exception() is not None and queue.pending_count == 1
+
+
+def test_run_that_comes_in_the_midst_of_a_reset_is_refused(supervisor):
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.submit(abs, -1)
+    errors = []
+
+    def run():
+        with pytest.raises(ClosedError) as raised:
+            Aside(queue.run, timeout=PATIENCE).result()
+        errors.append(raised.value)
+
+    once_before(queue, "_discard", run)
+    queue.reset()
+    assert len(errors) == 1
+    queue.submit(abs, -2)
+    assert queue.run(timeout=PATIENCE).values == (2,)
+
+
+def test_initializer_from_before_a_reset_is_not_taken_for_the_one_after_it(supervisor):
+    async def main():
+        gates = []
+
+        async def prepare():
+            gates.append(asyncio.Event())
+            await gates[-1].wait()
+
+        async def begun(number):
+            while len(gates) < number:
+                await asyncio.sleep(0)
+
+        queue = AsyncQueue(supervisor=supervisor, initializer=prepare)
+        early = asyncio.ensure_future(queue.start())
+        await asyncio.wait_for(begun(1), PATIENCE)
+        queue.reset()
+        late = [asyncio.ensure_future(queue.start())]
+        await asyncio.wait_for(begun(2), PATIENCE)
+        gates[0].set()
+        await asyncio.wait({early}, timeout=0.02)       # it may wait for the other one
+        late.append(asyncio.ensure_future(queue.start()))
+        done, _ = await asyncio.wait(late, timeout=0.02)
+        assert not done and len(gates) == 2
+        gates[1].set()
+        await asyncio.wait_for(asyncio.gather(early, *late), PATIENCE)
+        assert len(gates) == 2
+        await queue.shutdown()
+
+    asyncio.run(main())
+
+
+def test_tasks_do_not_disappear_while_results_are_cleared(supervisor):
+    queue = ThreadQueue(supervisor=supervisor).start()
+    queue.map(abs, range(3))
+    queue.join(PATIENCE)
+    rest = [queue.submit(abs, -1, delay=PATIENCE) for _ in range(2)]
+    seen = []
+
+    class Specs(dict):
+        """What the queue empties when it has shortened its list of tasks."""
+
+        def clear(self):
+            seen.append(queue.pending_count)
+            super().clear()
+
+    queue._specs = Specs(queue._specs)
+    queue.clear_results()
+    assert seen == [2]
+    assert queue.cancel() == 2 and all(handle.cancelled() for handle in rest)
 
 
 # -- failures that come late -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgume
 from tests.support import PATIENCE
 
 from . import functions
+from .conftest import Aside
 
 
 def test_finite_run_ends_with_its_tasks(face):
@@ -805,3 +806,63 @@ def test_a_task_of_a_queue_may_be_a_method(supervisor):
     Counter().add(2)
     Counter().add.map([3])
     assert queue.run(timeout=PATIENCE).values == (42, 43)
+
+
+def test_function_submitted_as_a_run_begins_follows_the_policy_of_the_run(supervisor):
+    queue = ThreadQueue(workers=1, supervisor=supervisor)
+    gate, begun, started, runs = threading.Event(), threading.Event(), [], []
+    watch, make = queue._watch_failures, queue._make_spec
+
+    def note(number):
+        started.append(number)
+        functions.fail_at_one(number)
+
+    def watch_failures(*arguments, **options):
+        watch(*arguments, **options)
+        begun.set()
+
+    def begin_run(*arguments, **options):
+        del queue._make_spec
+        spec = make(*arguments, **options)
+        runs.append(Aside(queue.run, fail_policy="fail_first"))
+        assert begun.wait(PATIENCE)
+        return spec
+
+    queue.submit(gate.wait, PATIENCE)
+    queue._watch_failures, queue._make_spec = watch_failures, begin_run
+    try:
+        handles = [queue.submit(note, number) for number in range(9)]
+    finally:
+        gate.set()
+    assert runs[0].result().failed == 1
+    assert started == [0, 1] and handles[-1].cancelled()
+    assert handles[1].exception() is not None
+
+
+def test_task_that_is_left_out_of_summaries_is_left_out_though_another_comes_meanwhile(supervisor):
+    class Queue(ThreadQueue):
+        """A queue that another thread uses between two steps of a submission."""
+
+        found, before = False, None
+
+        @property
+        def _some_detached(self):
+            found, before, self.before = self.found, self.before, None
+            if before is not None:
+                before()
+            return found
+
+        @_some_detached.setter
+        def _some_detached(self, value):
+            self.found = value
+
+    def submit_detached():
+        Aside(queue.submit, len, "ab", detached=True).result()
+
+    queue = Queue(supervisor=supervisor)
+    queue.before = submit_detached
+    queue.submit(abs, -1)
+    if queue.before is not None:        # the submission has not looked at it
+        queue.before = None
+        submit_detached()
+    assert queue.run(timeout=PATIENCE).values == (1,)

@@ -1,14 +1,18 @@
 """What keeps pool processes in good order: the time to get ready, recycling, their log records."""
 import logging
 import os
+import pickle
 import threading
 
 import pytest
 
 from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
-                          TaskTimeoutError, background_task)
+                          ProcessDiedError, TaskTimeoutError, background_task)
 from atasker_like.pools.process import log_forwarder, log_relay as relay, process_set as upkeep
 from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.scripts import gone
+from tests.support.threads import join, started, wait_for
 from tests.unit import in_processes
 
 
@@ -108,6 +112,138 @@ def test_an_initializer_and_its_arguments(pool_of_one):
 def test_impossible_options_of_processes_are_refused(supervisor, options, error):
     with pytest.raises(error, match=list(options)[0]):
         supervisor.set_mp_pool(**options)
+
+
+# -- settings that change in the midst of it -------------------------------------------------------
+
+class WatchedLock:
+    """The lock of a pool, which another thread takes just before, each time."""
+
+    def __init__(self, lock, before, after):
+        self._lock, self._before, self._after = lock, before, after
+        self._is_inside = False
+
+    def __enter__(self):
+        if not self._is_inside:
+            self._is_inside = True
+            join(started(self._before))
+            self._is_inside = False
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        if not self._is_inside:
+            self._after()
+        self._lock.release()
+
+
+def set_initializer(supervisor, value):
+    supervisor.set_mp_pool(initializer=in_processes.remember, initargs=(value,))
+
+
+def remembered(supervisor):
+    return supervisor.put_task(in_processes.remembered, tt=TT_MP).value(PATIENCE)
+
+
+@pytest.mark.parametrize("options", [{"start_method": "spawn"}, {"serializer": pickle}],
+                         ids=["start_method", "serializer"])
+def test_initializer_is_kept_if_it_is_set_while_another_option_is(supervisor, options):
+    supervisor.set_mp_pool(pool_size=1, start_method="fork")
+    pool = supervisor.pool_for(TT_MP)
+    values, kept = [], []
+
+    def configure():
+        values.append(len(values))
+        pool.configure(in_processes.remember, (values[-1],), None)
+
+    lock = pool.lock
+    pool.lock = WatchedLock(lock, configure,
+                            lambda: kept.append(pool.initargs == (values[-1],)))
+    try:
+        supervisor.set_mp_pool(**options)
+    finally:
+        pool.lock = lock
+    assert kept and all(kept)
+
+
+def test_process_that_starts_as_the_initializer_changes_runs_no_tasks(pool_of_one):
+    supervisor = pool_of_one()
+    set_initializer(supervisor, "old")
+    starter = supervisor.pool_for(TT_MP).starter
+    launch = starter._launch
+
+    def launch_and_change():
+        del starter._launch
+        process = launch()
+        set_initializer(supervisor, "new")
+        return process
+
+    starter._launch = launch_and_change
+    assert remembered(supervisor) == "new"
+
+
+def test_process_forked_from_a_template_with_the_old_initializer_is_replaced(pool_of_one):
+    supervisor = pool_of_one(start_method="fork")
+    set_initializer(supervisor, "old")
+    pool = supervisor.pool_for(TT_MP)
+    pool.forks_from_template = True
+    assert remembered(supervisor) == "old"
+    starter = pool.starter
+    drop, launch = starter.drop_template, starter._launch
+    launched, between = threading.Event(), []
+
+    def launch_and_tell():
+        process = launch()
+        launched.set()
+        return process
+
+    def use_and_drop(wait):
+        del starter.drop_template
+        between.append(supervisor.put_task(in_processes.remembered, tt=TT_MP))
+        assert launched.wait(PATIENCE)
+        drop(wait)
+
+    starter.drop_template, starter._launch = use_and_drop, launch_and_tell
+    set_initializer(supervisor, "new")
+    assert between[0].value(PATIENCE) in ("old", "new")
+    assert remembered(supervisor) == "new"
+
+
+def test_close_does_not_wait_for_a_start_that_is_refused(supervisor):
+    supervisor.set_mp_pool(pool_size=1)
+    pool = supervisor.pool_for(TT_MP)
+    starter, closing = pool.starter, []
+    starter._unguarded.append(pool.start_method)
+    request = starter._request_thread
+
+    def request_after_close():
+        closing.append(started(pool.close, None))
+        wait_for(lambda: pool._exit_waiters, "close() waits")
+        request()
+
+    starter._request_thread = request_after_close
+    error = supervisor.put_task(abs, (-1,), tt=TT_MP).exception(PATIENCE)
+    assert isinstance(error, PoolBrokenError)
+    assert not pool._exit_waiters
+    join(closing[0])
+
+
+def test_task_fails_if_the_io_thread_ends_while_its_large_result_is_read(pool_of_one, monkeypatch):
+    supervisor = pool_of_one()
+    pid = pid_of(supervisor)
+    pool, hold = supervisor.pool_for(TT_MP), Hold()
+    monkeypatch.setattr(in_processes.Held, "on_load", hold)
+    task, ended = supervisor.put_task(in_processes.large_and_held, tt=TT_MP), threading.Event()
+    task.add_done_callback(lambda task: ended.set())
+    hold.reached()
+    io_thread = pool._io_thread
+    os.close(io_thread._reader)
+    io_thread._wake()
+    wait_for(lambda: gone(pid), "the process is killed")
+    ended_early = ended.wait(0.1)       # nobody else may read from the pipe meanwhile
+    hold.go()
+    assert not ended_early
+    assert isinstance(task.exception(PATIENCE), ProcessDiedError)
+    assert pid_of(supervisor) != pid
 
 
 # -- log records -----------------------------------------------------------------------------------
