@@ -16,10 +16,10 @@ import pytest
 from atasker_like import (ClosedError, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
                           ProcessDiedError, ProcessExecutor, SupervisorStoppedError,
                           TaskCancelledError, TaskPicklingError, ThreadExecutor, WaitDeadlockError,
-                          WaitTimeoutError)
+                          WaitTimeoutError, executors)
 from tests.support import PATIENCE, PROGRAM_PATIENCE, ROOT
 from tests.support.interruptions import at_line, interrupt
-from tests.support.threads import FREE_THREADED, merged, wait_for
+from tests.support.threads import FREE_THREADED, join, merged, started, wait_for
 
 from . import functions as f
 from .conftest import START_METHODS
@@ -387,6 +387,40 @@ def test_shutdown_waits_for_all_calls_and_refuses_more(executor):
     with pytest.raises(RuntimeError):
         executor.map(f.give, [1])
     executor.shutdown()
+
+
+def test_shutdown_between_the_steps_of_a_submit_refuses_the_call(make, monkeypatch):
+    executor = make(1)
+
+    def shut_down_meanwhile(function):
+        monkeypatch.undo()
+        join(started(executor.shutdown))
+        return undecorated(function)
+
+    undecorated = executors.undecorated
+    monkeypatch.setattr(executors, "undecorated", shut_down_meanwhile)
+    with pytest.raises(ClosedError, match="was shut down"):
+        executor.submit(f.give, 1)
+
+
+def test_shutdown_of_an_executor_with_processes_of_its_own_during_a_submit_refuses_the_call():
+    executor = ProcessExecutor(1, max_tasks_per_child=5)
+    prepare = executor._prepare
+
+    def prepare_late(spec):
+        join(started(executor.shutdown, False))
+        return prepare(spec)
+
+    executor._prepare = prepare_late
+    with pytest.raises(ClosedError, match="was shut down"):
+        executor.submit(f.give, 1)
+
+
+def test_interrupt_in_a_with_block_after_a_shutdown_is_passed_on(make):
+    with pytest.raises(KeyboardInterrupt):
+        with make(1) as executor:
+            executor.shutdown()
+            raise KeyboardInterrupt
 
 
 def test_shutdown_without_wait_lets_the_calls_end(make, gate):

@@ -18,7 +18,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
-from tests.support.threads import wait_for
+from tests.support.threads import join, started, wait_for
 
 from ..support.internals import manager, parts
 from . import functions as f
@@ -675,6 +675,42 @@ def test_an_executor_that_throws_a_call_out(supervisor, manual, put):
     assert manual.calls[0][0].cancel()
     with pytest.raises(PoolBrokenError, match="has thrown out"):
         task.value(PATIENCE)
+
+
+def test_call_that_is_thrown_out_before_its_turn_fails_its_task(supervisor, manual, put):
+    supervisor.set_mp_pool(pool_size=1, prefetch=1)
+    tasks = [put(f.add, 1), put(f.add, 2)]
+    manual.wait(2)
+    assert manual.calls[1][0].cancel()      # as shutdown(cancel_futures=True) does
+    with pytest.raises(PoolBrokenError, match="has thrown out"):
+        tasks[1].value(PATIENCE)
+    manual.run(0)
+    assert tasks[0].value(PATIENCE) == 1
+    assert supervisor.stop(wait=PATIENCE).complete
+
+
+def test_task_cancelled_while_its_call_is_given_back_stays_cancelled(supervisor, manual, put,
+                                                                     monkeypatch):
+    supervisor.set_mp_pool(pool_size=1, prefetch=1)
+    tasks = [put(f.add, 1), put(f.add, 2)]
+    manual.wait(2)
+    pool = manager(supervisor).processes
+    requeue = pool._requeue
+
+    def requeue_late(call):
+        monkeypatch.undo()
+        cancelled.append(join(started(call.task.cancel)))
+        requeue(call)
+
+    cancelled = []
+    monkeypatch.setattr(pool, "_requeue", requeue_late)
+    urgent = put(f.add, 3, priority=TASK_HIGH)          # takes the place of the second
+    wait_for(lambda: cancelled, "the executor gives the call back")
+    manual.run(0)
+    manual.wait()
+    manual.run(2)
+    assert tasks[1].wait(PATIENCE).status == "cancelled" and cancelled == [True]
+    assert (tasks[0].value(PATIENCE), urgent.value(PATIENCE)) == (1, 3)
 
 
 def test_an_executor_that_loses_a_call(supervisor, manual, put):

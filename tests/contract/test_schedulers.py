@@ -384,6 +384,18 @@ def test_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_functio
     assert runs.next() == (2,)
 
 
+def test_own_scheduler_of_the_supervisor_can_become_the_default_again(supervisor, runs,
+                                                                      job_function):
+    supervisor.create_async_job(target=job_function, args=(1,), number=1)
+    assert runs.next() == (1,)
+    supervisor.create_async_job_scheduler("other", default=True).stop()
+    supervisor.create_async_job(target=job_function, args=(2,), number=1)
+    assert runs.next() == (2,)
+    supervisor.set_default_async_job_scheduler(None)
+    supervisor.create_async_job(target=job_function, args=(3,), number=1)
+    assert runs.next() == (3,)
+
+
 def test_scheduler_is_registered_once(supervisor, caplog):
     loops = []
 
@@ -406,6 +418,36 @@ def test_scheduler_is_registered_once(supervisor, caplog):
     assert supervisor.unregister_scheduler(own) is True
     assert supervisor.register_scheduler(own) is True
     wait_for(lambda: len(loops) == 2, "its loop runs again")
+
+
+def test_scheduler_that_two_threads_register_at_once_is_registered_once(supervisor):
+    class Contested:
+        answers = []
+        loops = []
+
+        @property
+        def worker_loop(self):
+            if not self.answers:
+                self.answers.append(None)
+                self.answers[0] = join(started(supervisor.register_scheduler, self))
+            return None
+
+        async def loop(self):
+            over = asyncio.Event()
+            self.loops.append((asyncio.get_running_loop(), over))
+            await over.wait()
+
+        def stop(self):
+            for loop, over in self.loops:
+                loop.call_soon_threadsafe(over.set)
+
+    supervisor.start()
+    own = Contested()
+    answers = [supervisor.register_scheduler(own), *own.answers]
+    assert sorted(answers) == [False, True]
+    wait_for(lambda: own.loops, "its loop runs")
+    assert supervisor.stop(wait=PATIENCE).complete
+    assert len(own.loops) == 1
 
 
 def test_partial_of_a_coroutine_function_runs_in_a_loop(supervisor, runs, job_function):

@@ -9,7 +9,10 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD,
                           TaskNotFoundError, background_task)
 from atasker_like.engine import registry
+from tests.support import PATIENCE
+from tests.support.internals import manager
 from tests.support.scripts import without_late
+from tests.support.threads import join, started
 
 from . import functions as f
 
@@ -53,6 +56,25 @@ def test_put_task_with_an_id_of_ones_own(kind, gate):
     assert task.value(10) == 5
     assert kind.supervisor.get_task("mine") is None
     assert kind.put(f.add, (1,), task_id="mine").value(10) == 1
+
+
+def test_one_of_two_threads_that_choose_the_same_id_is_refused(supervisor, monkeypatch):
+    pools, go, first = manager(supervisor), threading.Event(), []
+    find = pools.find
+
+    def find_late(task_id):
+        found = find(task_id)
+        monkeypatch.undo()
+        first.append(join(started(
+            lambda: supervisor.put_task(go.wait, (PATIENCE,), task_id="mine"))))
+        return found
+
+    monkeypatch.setattr(pools, "find", find_late)
+    with pytest.raises(ValueError, match="'mine' belongs to a live task"):
+        supervisor.put_task(len, ("abc",), task_id="mine")
+    assert supervisor.get_task("mine") is first[0]
+    go.set()
+    assert first[0].value(PATIENCE) is True and supervisor.get_task("mine") is None
 
 
 def test_an_id_of_ones_own_is_seen_inside(kind):

@@ -232,6 +232,34 @@ def test_cancel_prevents_the_last_of_a_number_of_starts(supervisor, clock):
     assert runs == [] and not scheduler.busy
 
 
+def test_stop_of_the_scheduler_in_a_last_start_lets_no_run_begin_after_it(supervisor, clock,
+                                                                          monkeypatch):
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    runs, stoppers, at_return = [], [], []
+    may_begin = jobs._Start.may_begin
+
+    def stop_meanwhile(self):
+        answer = may_begin(self)
+        if not stoppers and asyncio._get_running_loop() is aloop.get_loop():
+            stoppers.append(started(lambda: (scheduler.stop(), at_return.append(len(runs)))))
+            stoppers[0].join(0.05)          # it may wait for this step of the loop
+        return answer
+
+    async def job():
+        runs.append(1)
+
+    async def create():
+        supervisor.create_async_job(scheduler, target=job, number=1)
+        clock.settle()                      # the timer has posted the only start
+
+    monkeypatch.setattr(jobs._Start, "may_begin", stop_meanwhile)
+    aloop.run(create())
+    settle(supervisor, aloop)
+    join(stoppers[0])
+    assert [len(runs)] == at_return
+
+
 def test_job_that_cannot_be_called_is_logged_and_goes_on(supervisor, clock, caplog):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")

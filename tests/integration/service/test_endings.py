@@ -13,6 +13,7 @@ from atasker_like import (InvalidArgumentError, ServiceConnectionError, Supervis
                           WaitTimeoutError, service)
 from atasker_like.supervisor.schedulers import ManagedWorker
 from tests.support import PATIENCE
+from tests.support.threads import join, started
 
 from .conftest import wait_until
 from .declared import Add, WaitAtOnce, fill
@@ -355,6 +356,28 @@ def test_future_of_a_dropped_client_fails_at_the_end(make_supervisor, lab, serve
     future = service.SyncClient(server.address, supervisor=home).request(WaitAtOnce(3),
                                                                          timeout=PATIENCE)
     gc.collect()
+    crossing.wait_begun(1)
+    home.stop(wait=0)
+    with pytest.raises((SupervisorStoppedError, ServiceConnectionError)):
+        future.result(PATIENCE)
+    assert home.get_schedulers() == {}
+    crossing.open()
+
+
+def test_future_of_a_client_that_is_closed_while_it_asks_fails_at_the_end(
+        make_supervisor, server, crossing, monkeypatch):
+    home = make_supervisor()
+    client = service.SyncClient(server.address, supervisor=home)
+    register = home.register_sync_scheduler
+
+    def register_and_close(scheduler):
+        monkeypatch.undo()
+        answer = register(scheduler)
+        join(started(client.close))
+        return answer
+
+    monkeypatch.setattr(home, "register_sync_scheduler", register_and_close)
+    future = client.request(WaitAtOnce(3), timeout=PATIENCE)
     crossing.wait_begun(1)
     home.stop(wait=0)
     with pytest.raises((SupervisorStoppedError, ServiceConnectionError)):

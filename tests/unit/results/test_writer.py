@@ -12,7 +12,7 @@ from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskSta
 from atasker_like.results import writer as module
 from tests.support import PATIENCE
 from tests.support.internals import manager
-from tests.support.threads import wait_for
+from tests.support.threads import started, wait_for
 
 
 class Store(MemoryBackend):
@@ -172,6 +172,36 @@ def test_an_old_call_is_waited_for(kept, store):
         old(task)
     while len(store.writes) < len(before) + 2:
         assert store.came.acquire(timeout=PATIENCE)
+
+
+def test_task_that_starts_while_a_flush_has_the_writer_awake_is_stored(kept, store, monkeypatch):
+    """The pool's thread is held in its callback until the writer comes to rest again."""
+    recorder = manager(kept).recorder
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
+    set_callbacks = recorder._set_callbacks
+    late, rests, go = threading.Event(), threading.Event(), threading.Event()
+
+    def set_late(append):
+        if append == recorder._append_and_wake:
+            set_callbacks(append)
+            rests.set()
+            return
+        if not late.is_set():
+            late.set()
+            started(store.flush, PATIENCE)
+            assert rests.wait(PATIENCE)
+        set_callbacks(append)
+
+    monkeypatch.setattr(recorder, "_set_callbacks", set_late)
+    task = kept.put_task(go.wait, (PATIENCE,))
+    assert late.wait(PATIENCE)
+    wait_for(lambda: rests.is_set() and not recorder._queue and recorder._wakeup.locked(),
+             "the writer sleeps")
+    go.set()
+    while task.id not in store._texts or set(store.states()) != {TaskState.SUCCESS}:
+        assert store.came.acquire(timeout=PATIENCE), "the end of the task was not stored"
 
 
 def test_result_that_is_read_early_is_still_stored(kept, store):

@@ -3,8 +3,12 @@ import threading
 
 import pytest
 
-from atasker_like import TT_MP, StopReport, background_task
+from atasker_like import TT_MP, StopReport, background_task, current_task
+from atasker_like._threads import PackageThread
+from atasker_like.supervisor import shutdown
 from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started
 from tests.unit import in_processes
 
 
@@ -91,3 +95,40 @@ def test_a_stop_that_goes_on_behind(make_supervisor, wait):
     go.set()
     supervisor.block()
     assert numbers(supervisor.stop()) == (1, 0, 0, 0, True)
+
+
+def test_thread_of_an_earlier_stop_that_is_late_leaves_the_next_stop_alone(supervisor,
+                                                                           monkeypatch):
+    holds, threads = [Hold(), Hold(), Hold()], []
+
+    class Late(PackageThread):
+        def run(self):
+            holds[threads.index(self)]()
+            super().run()
+
+    def make(*args):
+        threads.append(Late(*args))
+        return threads[-1]
+
+    monkeypatch.setattr(shutdown, "PackageThread", make)
+    supervisor.start()
+    stops = [started(supervisor.stop)]
+    holds[0].reached()
+    stops.append(started(lambda: supervisor.stop(cancel_tasks=True)))
+    holds[1].reached()
+    holds[0].go()
+    for stop in stops:
+        assert join(stop).complete
+    supervisor.start()
+    begun, go = threading.Event(), threading.Event()
+    task = supervisor.put_task(lambda: (begun.set(), go.wait(PATIENCE),
+                                        current_task().check_cancelled()))
+    assert begun.wait(PATIENCE)
+    stop = started(supervisor.stop)
+    holds[2].reached()
+    holds[1].go()
+    threads[1].join(PATIENCE)
+    is_over = not threads[1].is_alive()
+    go.set()
+    holds[2].go()
+    assert join(stop).complete and is_over and task.state == "succeeded"

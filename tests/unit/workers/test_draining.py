@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
-                          background_task, background_worker)
+from atasker_like import (TT_MP, BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError,
+                          _modes, background_task, background_worker)
 from tests.support import PATIENCE
 from tests.support.scripts import run_script
 from tests.support.threads import join, started, wait_for
@@ -118,6 +118,24 @@ def test_items_may_submit_tasks_while_the_supervisor_stops(supervisor):
     go.set()
     assert join(stopper).complete
     assert got == [0, 2, 4, 6, 8]
+
+
+def test_items_may_submit_the_first_process_task_while_the_supervisor_stops(supervisor):
+    got, begun, go = [], threading.Event(), threading.Event()
+
+    @background_worker(q=True, supervisor=supervisor)
+    def work(item):
+        begun.set()
+        assert go.wait(PATIENCE)
+        got.append(supervisor.put_task(abs, (item,), tt=TT_MP).value(2 * PATIENCE))
+
+    work.start()
+    work.put_threadsafe(-1)
+    assert begun.wait(PATIENCE)
+    stopper = stopping(supervisor)
+    go.set()
+    assert join(stopper).complete
+    assert got == [1]
 
 
 def test_chain_of_workers_is_drained_from_end_to_end(supervisor, handler):
@@ -387,6 +405,18 @@ def test_join_of_an_event_worker_waits_for_what_was_triggered(supervisor, held):
     joiner = started(worker.join)
     held.go(2)
     assert join(joiner) is True and worker.stats().runs == 2
+
+
+def test_join_waits_for_the_run_of_the_former_start(supervisor, held):
+    worker = background_worker(held, e=True, supervisor=supervisor)
+    worker.start()
+    worker.trigger_threadsafe()
+    held.next()
+    worker.stop(wait=False)
+    assert worker.start()
+    assert worker.join(0) is False
+    held.go()
+    assert worker.join(PATIENCE) is True
 
 
 def test_join_of_a_plain_worker_waits_for_its_end(supervisor, held):

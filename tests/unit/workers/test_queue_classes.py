@@ -1,12 +1,16 @@
 """Queue classes of the application: own put() and get(), bounds, and errors."""
 import asyncio
 import queue
+import threading
 
 import pytest
 
 from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
+from atasker_like.workers.loop_queues import FetchTrigger
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
+
+from .tools import coroutine_function
 
 
 class Calls:
@@ -475,3 +479,106 @@ def test_under_install_none_stops_a_worker(supervisor, monkeypatch, runs):
     worker.put_threadsafe(None)
     assert worker.wait_until_stop(PATIENCE)
     assert runs.next() == (1,) and runs.none()
+
+
+class Awaited(asyncio.Queue):
+    """A queue whose put() and get() have to be awaited in a loop."""
+
+    async def put(self, item):
+        await super().put(item)
+
+    async def get(self):
+        return await super().get()
+
+
+def test_worker_whose_loop_ends_before_the_first_get_stops(supervisor, monkeypatch):
+    posted = threading.Event()
+    worker = background_worker(coroutine_function, q=Awaited, supervisor=supervisor)
+    schedule = FetchTrigger.schedule
+
+    def schedule_and_tell(self, session):
+        schedule(self, session)
+        posted.set()
+
+    async def main():
+        worker.start(_loop=asyncio.get_running_loop())
+        # The loop ends in its next iteration, which only makes the task that calls get().
+        assert posted.wait(PATIENCE)
+
+    monkeypatch.setattr(FetchTrigger, "schedule", schedule_and_tell)
+    asyncio.run(main())
+    assert worker.wait_until_stop(PATIENCE)
+    assert supervisor.stop(wait=PATIENCE).complete
+
+
+def test_item_whose_put_the_end_of_the_loop_prevents_is_for_the_next_start(supervisor):
+    got, asked = queue.Queue(), threading.Event()
+
+    class Telling(Awaited):
+        async def get(self):
+            asked.set()
+            return await super().get()
+
+    async def take(item):
+        got.put(item)
+
+    async def until_asked():
+        while not asked.is_set():
+            await asyncio.sleep(0)
+
+    async def main():
+        worker.start(_loop=asyncio.get_running_loop())
+        await asyncio.wait_for(until_asked(), PATIENCE)
+        worker.put_threadsafe("first")      # the loop ends before it comes to this
+
+    worker = background_worker(take, q=Telling, supervisor=supervisor)
+    asyncio.run(main())
+    worker.stop(wait=PATIENCE)
+    assert worker.stats().waiting == 1
+    supervisor.create_aloop("next")
+    worker.start(_loop="next")
+    worker.put_threadsafe("second")
+    assert [got.get(timeout=PATIENCE) for _ in range(2)] == ["first", "second"]
+    assert worker.join(PATIENCE)
+
+
+def test_item_that_is_put_while_another_thread_starts_the_worker_is_handled(supervisor):
+    got = queue.Queue()
+    worker = background_worker(got.put, q=Awaited, supervisor=supervisor)
+    scheduled = worker._worker_scheduled
+    add = scheduled.add
+
+    def add_late(item):
+        scheduled.add = add
+        assert join(started(worker.start)) is True
+        add(item)
+
+    scheduled.add = add_late
+    worker.put_threadsafe("item")
+    assert got.get(timeout=PATIENCE) == "item"
+    assert worker.join(PATIENCE) and worker.stats().waiting == 0
+
+
+def test_two_threads_that_start_a_worker_first_share_one_queue(supervisor):
+    """Up to Python 3.9 a queue of asyncio is made at the first start."""
+    rivals, made, workers, got = [], [], [], queue.Queue()
+
+    def start_and_put():
+        answer = workers[0].start()
+        for item in range(3):
+            workers[0].put_threadsafe(item)
+        return answer
+
+    class Contested(asyncio.Queue):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+            if workers and len(made) == 1:
+                rivals.append(started(start_and_put))
+                rivals[0].join(0.05)        # it may wait for this thread
+
+    workers.append(background_worker(got.put, q=Contested, supervisor=supervisor))
+    answers = [workers[0].start()]
+    answers.append(join(rivals[0]) if rivals else start_and_put())
+    assert sorted(answers) == [False, True] and len(made) == 1
+    assert [got.get(timeout=PATIENCE) for _ in range(3)] == [0, 1, 2]

@@ -149,6 +149,30 @@ def test_stop_withdraws_a_run_that_waits_for_a_process_and_keeps_its_item(outsid
     worker.stop()
 
 
+def test_run_withdrawn_before_its_end_is_watched_keeps_its_item(outside):
+    outside.set_mp_pool(pool_size=1)
+    gate = threading.Event()
+    background_task(gate.wait, tt=TT_MP, supervisor=outside)(PATIENCE)
+    worker = w.QueueInProcess(supervisor=outside, o=10)
+    worker.start()
+    session = worker._worker_session
+    submitted = session.run_submitted
+
+    def submitted_late(task):
+        submitted(task)
+        worker.stop(wait=False)
+        states.append(task.wait(PATIENCE).status)
+
+    states = []
+    session.run_submitted = submitted_late
+    worker.put_threadsafe(1)
+    assert worker.wait_until_stop(PATIENCE)
+    assert states == ["cancelled"] and (worker.stats().runs, worker.stats().waiting) == (0, 1)
+    gate.set()
+    worker.start()
+    assert worker.join(PATIENCE) and worker.results == [10]
+
+
 def test_argument_that_cannot_be_pickled_fails_the_run(supervisor, caplog):
     supervisor.create_mp_pool(processes=1)
     worker = w.QueueInProcess(supervisor=supervisor, o=1, max_restarts=0)

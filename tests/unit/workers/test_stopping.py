@@ -2,12 +2,12 @@
 import asyncio
 import threading
 
-from atasker_like import background_worker, current_task
+from atasker_like import TaskCancelledError, background_worker, current_task
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
 
 from ...support.internals import manager
-from .tools import task_of
+from .tools import function, task_of
 
 
 def test_stop_withdraws_a_run_that_waits_for_a_slot(small, held, runs):
@@ -77,6 +77,48 @@ def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervis
     monkeypatch.setattr(runner, "submit", submit_late)
     worker.trigger_threadsafe()
     assert worker.wait_until_stop(PATIENCE)
+
+
+def test_stop_past_its_deadline_while_a_task_is_submitted_ends_the_worker(supervisor, form,
+                                                                          monkeypatch):
+    worker = background_worker(form(function), e=True, supervisor=supervisor)
+    worker.start()
+    pool = worker._worker_session._runner.pool
+    submit = pool.submit_unchecked
+
+    def submit_late(task):
+        monkeypatch.undo()
+        stops.append(join(started(lambda: worker.stop(wait=0))))
+        return submit(task)
+
+    stops = []
+    monkeypatch.setattr(pool, "submit_unchecked", submit_late)
+    worker.trigger_threadsafe()
+    assert worker.wait_until_stop(PATIENCE) and stops == [True]
+    assert supervisor.stop(wait=PATIENCE).complete
+
+
+def test_stop_past_its_deadline_asks_the_run_of_the_former_start_to_end(supervisor):
+    begun, over, asked = threading.Event(), threading.Event(), threading.Event()
+
+    def run():
+        begun.set()
+        while not over.wait(0.002):
+            try:
+                current_task().check_cancelled()
+            except TaskCancelledError:
+                asked.set()
+                raise
+
+    worker = background_worker(run, supervisor=supervisor)
+    worker.start()
+    assert begun.wait(PATIENCE)
+    worker.stop(wait=False)
+    assert worker.start()
+    worker.stop(wait=0)
+    was_asked = asked.wait(PATIENCE)
+    over.set()
+    assert was_asked and worker.wait_until_stop(PATIENCE)
 
 
 def test_cancel_does_not_end_a_run_that_has_begun(supervisor, held):

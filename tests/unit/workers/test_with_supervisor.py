@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
-from atasker_like import SupervisorStoppedError, background_worker
+from atasker_like import BackgroundWorker, SupervisorStoppedError, background_worker
 from tests.support import PATIENCE
+from tests.support.gates import Hold
 from tests.support.scripts import run_script
 from tests.support.threads import join, started, wait_for
 
@@ -246,3 +247,36 @@ def test_stop_of_the_supervisor_ends_the_predecessor_session_too(supervisor, clo
     first.step = step
     supervisor.stop()
     assert first.done and worker.is_stopped()
+
+
+def test_start_that_ends_after_the_stop_of_the_supervisor_ends_its_worker(supervisor):
+    hold = Hold()
+
+    class Late(BackgroundWorker):
+        def before_start(self):
+            hold()
+
+        def run(self):
+            pass
+
+    worker = Late(supervisor=supervisor)
+    starter = started(worker.start)
+    hold.reached()
+    assert supervisor.stop(wait=PATIENCE).complete
+    hold.go()
+    join(starter)
+    assert worker.wait_until_stop(PATIENCE)
+    assert worker not in supervisor.get_schedulers()
+
+
+def test_worker_whose_former_run_outlives_the_supervisor_ends_with_it(supervisor):
+    hold = Hold()
+    worker = background_worker(hold, supervisor=supervisor)
+    worker.start()
+    hold.reached()
+    worker.stop(wait=False)
+    assert worker.start()                   # after the run
+    supervisor.stop(wait=0)
+    hold.go()
+    assert worker.wait_until_stop(PATIENCE)
+    assert worker not in supervisor.get_schedulers()
