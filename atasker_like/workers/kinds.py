@@ -195,6 +195,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             session = self._worker_session
             if session is not None and session.active:
                 self._worker_open_scheduled(session)
+                if scheduled.is_closed:
+                    session.request_step()      # it sees that, and the worker stops
 
     async def put(self, t: Any) -> None:
         """Put an item into the queue. For coroutines.

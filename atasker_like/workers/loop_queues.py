@@ -48,6 +48,7 @@ class ScheduledPuts:
         self._name = name
         self._emptied = emptied
         self._queue: Any = None
+        self.is_closed = False      # an item cannot be put, as the loop is closed
         self._loop: asyncio.AbstractEventLoop | None = None     # where to put (None: nowhere yet)
         self._lock = lock                   # guards what follows
         self._number = 0
@@ -61,6 +62,7 @@ class ScheduledPuts:
     def open(self, queue: Any, loop: asyncio.AbstractEventLoop) -> None:
         """Put the accepted items, and later ones, in a loop."""
         if self._loop is not loop:
+            self.is_closed = False
             self._queue, self._loop = queue, loop
             self._flush()
 
@@ -79,6 +81,7 @@ class ScheduledPuts:
         loop = self._loop
         if loop is not None and self._accepted and not mailbox_of(loop).post(self._begin, loop):
             self._loop = None
+            self.is_closed = True
             log.error("worker %s: %d item(s) cannot be put, since the loop of its queue is closed; "
                       "they wait for its next start", self._name(), len(self))
 
@@ -184,7 +187,8 @@ class FetchTrigger(QueueTrigger):
         self._session = session
 
     def schedule(self, session: TriggerSession) -> None:
-        if self._requested or self.is_exhausted():
+        # A get() that was still pending when its loop was closed will not return.
+        if self._requested and not self._loop.is_closed() or self.is_exhausted():
             return
         self._requested = True
         if not self._mailbox.post(self._begin, None):
@@ -235,7 +239,7 @@ class FetchTrigger(QueueTrigger):
         try:
             self._before()
             item = await self._queue.get()
-        except CancelledError:
+        except (CancelledError, GeneratorExit):     # the latter if its loop is closed
             self._fetch_cancelled()
             raise
         except BaseException:

@@ -511,6 +511,32 @@ def test_worker_whose_loop_ends_before_the_first_get_stops(supervisor, monkeypat
     assert supervisor.stop(wait=PATIENCE).complete
 
 
+def test_worker_whose_loop_is_closed_during_a_get_stops_at_the_next_item(supervisor):
+    asked, over = threading.Event(), threading.Event()
+
+    class Telling(Awaited):
+        async def get(self):
+            asked.set()
+            return await super().get()
+
+    def run(loop):
+        while not asked.is_set():
+            loop.run_until_complete(asyncio.sleep(0))
+        loop.close()                # and nobody has cancelled the get()
+        over.set()
+
+    worker = background_worker(coroutine_function, q=Telling, supervisor=supervisor)
+    loop = asyncio.new_event_loop()
+    worker.start(_loop=loop)
+    thread = threading.Thread(target=run, args=(loop,))
+    thread.start()
+    assert over.wait(PATIENCE)
+    thread.join(PATIENCE)
+    worker.put_threadsafe(1)
+    assert worker.wait_until_stop(PATIENCE)
+    assert supervisor.stop(wait=PATIENCE).items_left == 1
+
+
 def test_item_whose_put_the_end_of_the_loop_prevents_is_for_the_next_start(supervisor):
     got, asked = queue.Queue(), threading.Event()
 
