@@ -43,7 +43,9 @@ SERVICE = """
     @background_worker(interval=0.02)
     def poll(runs=[]):
         runs.append(1)
-        print("poll", flush=True)
+        # print() writes the end of the line by itself, and the other thread may come in between.
+        sys.stdout.write("poll\\n")
+        sys.stdout.flush()
         return len(runs) < 3
 """
 
@@ -52,7 +54,8 @@ def test_worker_of_a_started_supervisor_runs_after_the_main_thread_has_ended():
     status, lines, log = run(SERVICE + """
     task_supervisor.start()
     poll.start()
-    print("main ends", flush=True)
+    sys.stdout.write("main ends\\n")
+    sys.stdout.flush()
     """)
     # The first run may come before the last line of the main thread.
     assert (status, sorted(lines)) == (0, ["main ends"] + ["poll"] * 3)
