@@ -416,6 +416,7 @@ class Session:
         # In this order: an item leaves a note before it settles anything. The holder of the
         # ownership serves all notes, puts the ownership back, and then makes the call.
         return self.done or (self.begun and is_settled() and not self.trigger.may_be_due()
+                             and not self.trigger.is_overdue(self.clock())
                              and self._ownership.is_there())
 
     def is_inside(self) -> bool:

@@ -77,6 +77,10 @@ class Trigger:
         """Return True, and forget why, if the function is to run now."""
         raise NotImplementedError
 
+    def is_overdue(self, now: float) -> bool:
+        """Return True if the time of a run has come, and the timer has not called yet."""
+        return False
+
     def may_repeat(self) -> bool:
         """Return True if the next run may follow in the same task."""
         return False
@@ -318,6 +322,9 @@ class IntervalTrigger(EventTrigger):
 
     def begin(self, session: TriggerSession) -> None:
         self._deadline = session.clock() + (self._times.delay_before or 0.0)
+
+    def is_overdue(self, now: float) -> bool:
+        return self._deadline <= now
 
     def may_repeat(self) -> bool:
         if self._times.delay or self._times.delay_before or self._pause:

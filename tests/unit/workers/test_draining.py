@@ -472,3 +472,13 @@ for item in range(20):
 begun.wait()
 """)
     assert out == f"{list(range(20))}\n"
+
+
+@pytest.mark.parametrize("interval", [60, 0.01])
+def test_join_waits_for_the_first_run_of_an_interval_worker(supervisor, interval):
+    runs = []
+    worker = background_worker(lambda: runs.append(1), interval=interval, supervisor=supervisor)
+    worker.start()
+    assert worker.join(PATIENCE)
+    assert runs
+    worker.stop()
