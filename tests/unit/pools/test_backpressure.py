@@ -394,4 +394,5 @@ def test_aging_goes_on_after_a_restart(make_supervisor, kind):
     supervisor.start()
     background_task(functions.give, tt=kind, supervisor=supervisor)(1).value(PATIENCE)
     second = pool.backpressure._aging_entry
-    assert first is not second and second in manager(supervisor).timer._heap
+    assert first is not second
+    wait_for(lambda: second in manager(supervisor).timer._heap)     # the timer knows it
