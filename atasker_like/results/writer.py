@@ -7,15 +7,15 @@
                             find(id) ──────────────────┘ answered from here until the text is stored
 
 The pools must not slow down. Their calls are appends; only the first one after a pause wakes the
-thread, too. While many tasks end, the thread waits, for two seconds at most, and then stores all of
-them together. Encoding competes for the GIL with the threads that run tasks, and fewer, larger
-batches take less of it.
+thread, too. Encoding competes for the GIL with the threads that run tasks. So the thread waits
+while many tasks end, before the first batch and between two batches, for two seconds at most.
 """
 from __future__ import annotations
 
 import threading
 from collections import deque
 from functools import partial
+from itertools import islice
 from time import monotonic
 
 from .. import _fork
@@ -58,8 +58,8 @@ LINGER = 0.02
 BUSY_COUNT = 200
 #: Seconds, and tasks, after which the writer stores them under high load, too.
 MAX_LINGER, MAX_QUEUED = 2.0, 200000
-#: Results of one transaction.
-BATCH = 20000
+#: Results of one transaction: a few milliseconds, after which a burst of tasks comes first again.
+BATCH = 2000
 #: Results in memory while the store cannot be written. Beyond it the oldest ones are dropped.
 MAX_HELD = 250000
 #: Seconds until a failed write is repeated. They double each time, up to the second number.
@@ -129,6 +129,7 @@ class ResultWriter:
         self._running = False               # the thread does not end when all is stored
         self._close_deadline = 0.0          # if it does not run: when to drop what cannot be stored
         self._last_write = 0.0              # the monotonic time of the last end of a write
+        self._linger_end = 0.0      # the monotonic time; for the writer's thread only
         self._thread: threading.Thread | None = None
         self._wakeup = threading.Lock()     # held, while the thread has nothing to do
         self._wakeup.acquire()
@@ -354,6 +355,8 @@ class ResultWriter:
         pause = RETRY_PAUSE
         while True:
             requests = [self._flush_requests.popleft() for _ in range(len(self._flush_requests))]
+            if requests:
+                self._linger_end = 0.0
             error: BaseException | None = None
             try:
                 self._write_all()
@@ -368,6 +371,8 @@ class ResultWriter:
                 if self._may_exit():
                     return
                 if self._sleep():
+                    self._linger_end = monotonic() + MAX_LINGER
+                    self._await_tasks()
                     self._linger()
                 continue
             if self._may_abandon(error):
@@ -423,21 +428,23 @@ class ResultWriter:
                 self._wakeup.acquire()
         return self._running and not self._flush_requests
 
-    def _linger(self) -> None:
-        """Wait while many tasks end.
-
-        If there are only reports of progress, wait for more.
-        """
+    def _await_tasks(self) -> None:
+        """If there are only reports of progress, wait for more."""
         self._wakeup.acquire(False)         # it may be free because of work that is known already
         pause = monotonic() + PROGRESS_PAUSE
         while (self._running and not self._flush_requests and not self._queue
                and monotonic() < pause):
             self._wakeup.acquire(True, max(0.0, pause - monotonic()))
-        end = monotonic() + MAX_LINGER
+
+    def _linger(self) -> None:
+        """Wait while many tasks end."""
         before = None
-        while self._running and not self._flush_requests and monotonic() < end:
+        while self._running and not self._flush_requests and monotonic() < self._linger_end:
             count = len(self._queue)
-            if before is not None and count - before < BUSY_COUNT or count > MAX_QUEUED:
+            if count > MAX_QUEUED:
+                self._linger_end = 0.0
+                return
+            if before is not None and count - before < BUSY_COUNT:
                 return
             before = count
             self._wakeup.acquire(True, LINGER)
@@ -462,12 +469,13 @@ class ResultWriter:
         addresses = self._addresses()
         left = True
         while left:
+            began = monotonic()
             with self._lock:
                 collected = self._collect()     # noqa: F841: dropped below
                 if not self._writing:
                     left = len(self._waiting) > BATCH
                     if left:
-                        keys = list(self._waiting)[:BATCH]
+                        keys = list(islice(self._waiting, BATCH))
                         self._writing = {key: self._waiting.pop(key) for key in keys}
                     else:
                         self._writing, self._waiting = dict(self._waiting), {}
@@ -488,6 +496,9 @@ class ResultWriter:
             if addresses:
                 self._published.update(dict.fromkeys(addresses, self.backend.clock()))
                 addresses = {}
+            # The tasks that have ended meanwhile are in the queue.
+            if left and len(self._queue) * LINGER >= BUSY_COUNT * (monotonic() - began):
+                self._linger()
 
     def _queue_reports(self) -> None:
         for _ in range(len(self._reports)):

@@ -89,6 +89,34 @@ def test_a_task_is_stored_once(kept, store):
     assert sorted(written) == sorted(ids_of(tasks))
 
 
+def test_a_burst_comes_before_the_rest_of_the_results(kept, store, monkeypatch):
+    monkeypatch.setattr(module, 'BATCH', 10)
+    monkeypatch.setattr(module, 'BUSY_COUNT', 0)        # every moment belongs to a burst
+    lingered = []
+    monkeypatch.setattr(module.ResultWriter, '_linger',
+                        lambda writer: lingered.append(len(store.writes)))
+    store.hold = threading.Event()
+    first = kept.put_task(abs, (-1,))
+    assert store.reached.wait(PATIENCE)
+    tasks = [kept.put_task(abs, (number,)) for number in range(25)]
+    wait_completed([first, *tasks])
+    store.hold.set()
+    while not {task.id for task in tasks} <= {task_id for ids in store.writes for task_id in ids}:
+        assert store.came.acquire(timeout=PATIENCE)
+    assert [len(ids) for ids in store.writes[-3:-1]] == [10, 10]
+    assert lingered[-2:] == [len(store.writes) - 2, len(store.writes) - 1]
+
+
+def test_a_flush_does_not_wait_for_the_end_of_a_burst(kept, store, monkeypatch):
+    monkeypatch.setattr(module, 'BATCH', 10)
+    monkeypatch.setattr(module, 'BUSY_COUNT', 0)
+    monkeypatch.setattr(module, 'MAX_LINGER', 10 * PATIENCE)
+    tasks = [kept.put_task(abs, (number,)) for number in range(25)]
+    wait_completed(tasks)
+    store.flush(PATIENCE)
+    assert store.states() == [TaskState.SUCCESS] * 25
+
+
 def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
     """When all is stored, the thread sleeps: it takes its lock without a timeout."""
     calls = []
