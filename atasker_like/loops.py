@@ -70,7 +70,8 @@ class _RunningLoop:
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._name = name
-        self._stopped = False               # stop() was called
+        self._stopped = False               # the loop ends after its current iteration
+        self._stop_tasks: set[asyncio.Task[None]] = set()       # asyncio keeps no task alive
         # The futures of the waits, each with its coroutine, and its asyncio task once that is made.
         # Shared without a lock: each operation of a dict is atomic. A wait is entered first, then
         # the flag is read. The end sets the flag first, then takes all waits.
@@ -93,8 +94,18 @@ class _RunningLoop:
                 return error
         return None
 
-    def stop(self) -> None:
-        """Stop the loop after its current iteration."""
+    def _begin_stop(self, deadline: float | None, cancel_tasks: bool) -> None:
+        if not self._stopped:       # else the loop may be closed before the task ends
+            self._stop_tasks.add(self.loop.create_task(self._stop(deadline, cancel_tasks)))
+
+    async def _stop(self, deadline: float | None, cancel_tasks: bool) -> None:
+        import asyncio
+
+        others = [task for task in asyncio.all_tasks()
+                  if task is not asyncio.current_task() and task not in unawaited]
+        if others and not cancel_tasks:
+            await asyncio.wait(others, timeout=remaining(deadline))
+        await _cancel_others(LAST_GRACE)
         self._stopped = True
         self.loop.stop()
 
@@ -164,6 +175,13 @@ class _RunningLoop:
 
     # -- in any thread -----------------------------------------------------------------------------
 
+    def stop(self, deadline: float | None, cancel_tasks: bool) -> None:
+        """Have the loop stop when its tasks have ended. Cancel them at the deadline, or at once."""
+        try:
+            self.loop.call_soon_threadsafe(self._begin_stop, deadline, cancel_tasks)
+        except RuntimeError:                # the application has closed it
+            pass
+
     def start(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine and return the future of its end.
 
@@ -230,6 +248,7 @@ class ALoop:
         self._lock = RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop while threads start
         self._starting: threading.Thread | None = None      # the thread, until the loop runs
+        self._ending: threading.Thread | None = None        # the thread of the last stop
 
     def start(self) -> None:
         """Start the thread and block until the loop runs. Do nothing if it runs."""
@@ -311,7 +330,7 @@ class ALoop:
 
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
-        self.thread = self._loop = self._running = self._starting = None
+        self.thread = self._loop = self._running = self._starting = self._ending = None
         self._lock = RLock()
         self._publishing = threading.Lock()
 
@@ -404,34 +423,16 @@ class ALoop:
             does not wait. Tasks that have not ended then are cancelled.
         :param cancel_tasks: cancel the tasks at once (default: False).
         """
-        deadline = deadline_of_stop(float(wait) if wait is False else wait)
+        deadline = deadline_of_stop(wait)
         with self._lock:
-            thread, running = self.thread, self._running
-            if thread is None or running is None:
-                self.thread = None
-                return
-            import asyncio  # here, so that a program without loops does not pay for it
-
-            async def finish() -> None:
-                others = [task for task in asyncio.all_tasks()
-                          if task is not asyncio.current_task() and task not in unawaited]
-                if others and not cancel_tasks and wait is not False:
-                    await asyncio.wait(others, timeout=remaining(deadline))
-                await _cancel_others(LAST_GRACE)
-                running.stop()
-
-            try:
-                asyncio.run_coroutine_threadsafe(finish(), running.loop)
-            except RuntimeError:            # the application has closed it
-                pass
+            # A later stop waits for the thread as well.
+            self._ending = thread = self.thread or self._ending
             self.thread = None
-        if wait is not False and thread is not threading.current_thread():
-            try:
-                left = remaining(deadline)
-                thread.join(None if left is None else min(left + 1.5, threading.TIMEOUT_MAX))
-            except BaseException:           # interrupted: the next stop waits for the thread
-                self.thread = self.thread or thread
-                raise
+            if self._running is not None:
+                self._running.stop(deadline, cancel_tasks or wait is False)
+        if wait is not False and thread is not None and thread.ident != threading.get_ident():
+            left = remaining(deadline)
+            thread.join(None if left is None else min(left + 1.5, threading.TIMEOUT_MAX))
 
 
 async def _cancel_others(grace: float) -> None:

@@ -8,6 +8,8 @@ import pytest
 from atasker_like import ALoop, TaskCancelledError, background_task
 from atasker_like.engine.loop_mailbox import mailbox_of
 from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started, wait_for
 
 from . import functions as f
 
@@ -237,6 +239,59 @@ def test_stop_of_an_aloop_without_wait_ends_its_thread(supervisor):
     aloop.stop(wait=False)
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("options", [{"cancel_tasks": True}, {"wait": 0.01}, {"wait": False}])
+def test_second_stop_of_an_aloop_cancels_what_the_first_one_waits_for(supervisor, options):
+    aloop = supervisor.create_aloop("mine")
+    task, thread = aloop.background_task(never()), aloop.thread
+    first = started(aloop.stop)
+    wait_for(lambda: aloop.thread is None, "the first stop has begun")
+    aloop.stop(**options)
+    if options.get("wait", True):
+        assert not thread.is_alive()
+    join(first)
+    assert not thread.is_alive() and task.state == "cancelled"
+
+
+def test_second_stop_of_an_aloop_waits_for_its_end(supervisor, gate):
+    aloop = supervisor.create_aloop("mine")
+    task = aloop.background_task(f.co_enter(gate, 5))
+    gate.wait_entered()
+    thread, stops, plain_join = aloop.thread, [], aloop.thread.join
+
+    def join_thread(timeout=None):
+        stops.append(timeout)
+        if len(stops) == 2:
+            gate.open()
+        plain_join(timeout)
+
+    thread.join = join_thread
+    first = started(aloop.stop)
+    wait_for(lambda: stops, "the first stop waits")
+    aloop.stop()
+    assert len(stops) == 2 and not thread.is_alive() and task.value(0) == 5
+    join(first)
+
+
+def test_stop_that_comes_after_the_last_iteration_leaves_no_pending_task(supervisor, recwarn):
+    aloop = supervisor.create_aloop("mine")
+    loop, hold = aloop.get_loop(), Hold()
+    plain_close = loop.shutdown_asyncgens
+
+    async def shutdown_asyncgens():
+        hold()
+        await plain_close()
+
+    loop.shutdown_asyncgens = shutdown_asyncgens
+    first = started(aloop.stop)
+    hold.reached()
+    second = started(aloop.stop)
+    wait_for(lambda: loop._ready, "the second stop has posted")
+    hold.go()
+    join(first), join(second)
+    gc.collect()
+    assert not recwarn.list
 
 
 def test_stop_of_a_loop_that_never_ran_returns(supervisor):
