@@ -226,6 +226,8 @@ class ALoop:
     :param supervisor_id: shown in the thread's name (default: empty).
     :param ended: called in the loop's thread when the loop has been closed (default: None).
     :param pool: the pool of its coroutines (default: None).
+    :param check_start: called before each start; an error that it raises refuses the start
+        (default: None).
 
     >>> import asyncio
     >>> loop = ALoop('timing')
@@ -236,11 +238,13 @@ class ALoop:
     """
 
     def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
-                 pool: CoroutineStarter | None = None) -> None:
+                 pool: CoroutineStarter | None = None,
+                 check_start: Callable[[], None] | None = None) -> None:
         self.name = name
         self.daemon = False                 # an argument of create_aloop(), without effect
         self._pool = pool
         self._ended = ended
+        self._check_start = check_start
         self.thread: threading.Thread | None = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -257,6 +261,8 @@ class ALoop:
                 self._start()
 
     def _start(self) -> None:
+        if self._check_start is not None:
+            self._check_start()
         reason = why_no_loops()
         if reason is not None:
             raise SupervisorError(f"loop {self.name!r} cannot start: {reason}")
@@ -461,7 +467,8 @@ class LoopRegistry:
         self._lock = RLock()      # guards what follows
         self._aloops: dict[str, ALoop] = {}
         self._default: Any = None           # an ALoop or an asyncio loop
-        self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
+        # started on first use
+        self._own = ALoop(self.RESERVED, supervisor_id, ended, check_start=self._check_start)
         self._pool: CoroutineStarter | None = None
 
     def serve(self, pool: CoroutineStarter) -> None:
@@ -469,7 +476,10 @@ class LoopRegistry:
         self._pool = self._own._pool = pool
 
     def create(self, name: str, start: bool, default: bool, daemon: bool = False) -> ALoop | bool:
-        """Return a new loop; or False, with an error in the log, if the name is taken."""
+        """Return a new loop; or False, with an error in the log, if the name is taken.
+
+        :raises SupervisorStoppedError: it is to be started, and the supervisor has been stopped.
+        """
         if not isinstance(name, str):
             raise InvalidTypeError(f"a loop's name is a string, not {type(name).__name__}")
         if name == self.RESERVED:
@@ -477,17 +487,28 @@ class LoopRegistry:
         with self._lock:
             taken = name in self._aloops
             if not taken:
-                aloop = self._aloops[name] = ALoop(name, self._id, self._ended, self._pool)
+                aloop = self._aloops[name] = ALoop(name, self._id, self._ended, self._pool,
+                                                   self._check_start)
                 aloop.daemon = daemon
-                if default:
-                    self._default = aloop
         if taken:
             log.error("supervisor %s has a loop named %r already; it was not made again",
                       self._id, name)
             return False
         if start:
-            aloop.start()
+            try:
+                aloop.start()
+            except SupervisorStoppedError:
+                self._aloops.pop(name, None)        # the name is free again
+                raise
+        if default:
+            self.set_default(aloop)
         return aloop
+
+    def _check_start(self) -> None:
+        # For a loop that stop_all() does not stop any more, as it starts later.
+        if self.closed:
+            raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call "
+                                         "start() to go on")
 
     def get(self, name: str | None, default: bool) -> ALoop | None:
         """Return the loop of a name, or None.
@@ -525,11 +546,7 @@ class LoopRegistry:
 
     def own(self) -> ALoop:
         """Return the supervisor's own loop. Start it on first use."""
-        with self._lock:
-            if self.closed and not self._own.is_active():
-                raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call "
-                                             "start() to go on")
-            self._own.start()
+        self._own.start()
         return self._own
 
     def start(self, name: str) -> bool:

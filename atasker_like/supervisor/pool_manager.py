@@ -264,6 +264,7 @@ class PoolManager:
         """Become new in a forked process: what runs is the parent's."""
         self.timer.reset_after_fork()
         self.loops.reset_after_fork()
+        self.loops.closed = False
         for pool in [*self.by_kind.values(), *self._retired]:
             pool.reset_after_fork()
 

@@ -545,6 +545,8 @@ class TaskSupervisor(NoExecutor):
         :param start: False leaves the start to :meth:`start_aloop` (default: True).
         :param default: coroutine tasks that name no loop run in this one (default: False).
         :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, and the
+            loop is to be started.
         """
         return self._supervisor_parts.pools.loops.create(name, start, default, daemon)
 
@@ -560,6 +562,7 @@ class TaskSupervisor(NoExecutor):
         """Start a loop by name; return False if there is none.
 
         :param name: the name of the loop.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
         return self._supervisor_parts.pools.loops.start(name)
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atasker_like import ALoop, TaskCancelledError, background_task
+from atasker_like import ALoop, SupervisorStoppedError, TaskCancelledError, background_task
 from atasker_like.engine.loop_mailbox import mailbox_of
 from tests.support import PATIENCE
 from tests.support.gates import Hold
@@ -313,6 +313,37 @@ def test_loops_run_after_the_supervisor_is_started_again(supervisor):
     supervisor.start()
     supervisor.start_aloop("mine")
     assert background_task(running_thread, supervisor=supervisor)().value(10)
+
+
+def test_stopped_supervisor_starts_no_loop(supervisor):
+    aloop = supervisor.create_aloop("mine")
+    supervisor.stop(wait=10)
+    for start in (aloop.start, lambda: supervisor.start_aloop("mine"),
+                  lambda: supervisor.create_aloop("other", default=True), supervisor.own_loop):
+        with pytest.raises(SupervisorStoppedError, match="start()"):
+            start()
+    assert supervisor.create_aloop("later", start=False)
+    assert supervisor.get_aloops().keys() == {"mine", "later"} and supervisor.default_aloop is None
+    supervisor.start()
+    other = supervisor.create_aloop("other", default=True)
+    assert supervisor.start_aloop("later") and supervisor.default_aloop is other
+    assert other.run(running_thread()) == other.thread.name
+
+
+def test_loop_made_while_its_supervisor_stops_is_refused(supervisor, monkeypatch):
+    hold, plain_start = Hold(), ALoop.start
+
+    def start(aloop):
+        hold()
+        plain_start(aloop)
+
+    monkeypatch.setattr(ALoop, "start", start)
+    maker = started(supervisor.create_aloop, "mine")
+    hold.reached()
+    supervisor.stop(wait=10)
+    hold.go()
+    assert isinstance(join(maker), SupervisorStoppedError)
+    assert supervisor.get_aloops() == {}
 
 
 def test_loop_goes_on_after_a_task_that_failed(supervisor):
