@@ -241,6 +241,7 @@ class AsyncJobScheduler:
     :param timer: of the supervisor.
     :param loop: where the coroutines run.
     :param on_end: called in any thread when the scheduler may have become idle.
+    :param start_timer: starts the timer, or raises if the supervisor has been stopped.
 
     >>> import threading
     >>> began = threading.Event()
@@ -253,12 +254,13 @@ class AsyncJobScheduler:
     """
 
     def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop,
-                 on_end: Callable[[], None]) -> None:
+                 on_end: Callable[[], None], start_timer: Callable[[], None]) -> None:
         self.id: str = name
         self.name: str = name
         self._timer = timer
         self._loop = loop
         self._on_end = on_end
+        self._start_timer = start_timer
         self._mailbox = mailbox_of(loop)
         self._started = False
         self._stopped = False
@@ -285,12 +287,21 @@ class AsyncJobScheduler:
         """Start jobs from now on.
 
         The times of jobs that were created before count from here.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the scheduler has been stopped.
         """
+        self._check_open()
         if not self._started:
-            self._timer.start()
+            self._start_timer()
             self._started = True
             for job in list(self._jobs.values()):
                 self._schedule(job)
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise SupervisorStoppedError(f"async job scheduler {self.name} has been stopped and "
+                                         "takes no jobs; make another one with "
+                                         "create_async_job_scheduler()")
 
     def create_threadsafe(self, target: Callable[..., Coroutine[Any, Any, Any]],
                           **options: Unpack[ScheduleOptions]) -> AsyncJob:
@@ -305,10 +316,7 @@ class AsyncJobScheduler:
         :raises SupervisorStoppedError: (a RuntimeError) the scheduler has been stopped.
         :raises InvalidTypeError: (a TypeError) an argument is unknown, or has a wrong type.
         """
-        if self._stopped:
-            raise SupervisorStoppedError(f"async job scheduler {self.name} has been stopped and "
-                                         "takes no jobs; make another one with "
-                                         "create_async_job_scheduler()")
+        self._check_open()
         try:
             job = AsyncJob(target, **options)
         except TypeError as error:
@@ -322,6 +330,7 @@ class AsyncJobScheduler:
             self._schedule(job)
         if self._stopped:           # meanwhile: the stop may not have seen the job
             job.cancel()
+            self._check_open()
         return job
 
     async def create(self, target: Callable[..., Coroutine[Any, Any, Any]],

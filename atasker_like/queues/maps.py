@@ -82,12 +82,10 @@ def _call_at(supervisor: TaskSupervisor, deadline: float,
 
     :raises SupervisorStoppedError: the supervisor has been stopped.
     """
-    if not supervisor._supervisor_parts.state.is_running():
-        supervisor._supervisor_parts.pools.ensure_started()       # as the first task does
-    timer = supervisor._supervisor_parts.pools.timer
-    timer.start()
-    entry = timer.call_at(deadline, supervisor._supervisor_parts.pools.threads.spawn, call)
-    return lambda: timer.cancel(entry)
+    pools = supervisor._supervisor_parts.pools
+    pools.start_timer()
+    entry = pools.timer.call_at(deadline, pools.threads.spawn, call)
+    return lambda: pools.timer.cancel(entry)
 
 
 def _watched(queue: Any, progress: Any, fn: Any, items: Any, opts: Any,

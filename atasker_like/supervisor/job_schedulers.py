@@ -10,9 +10,9 @@ from ..jobs import AsyncJob, AsyncJobScheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
-    from ..engine.timer import Timer
+    from .pool_manager import PoolManager
     from .run_state import RunState
 
 __all__ = ["JobSchedulerRegistry"]
@@ -24,10 +24,9 @@ RESERVED = "__supervisor__"
 class JobSchedulerRegistry:
     """The async job schedulers of one supervisor. Any thread may call it."""
 
-    def __init__(self, state: RunState, timer: Timer, resolve: Callable[[Any], Any]) -> None:
+    def __init__(self, state: RunState, pools: PoolManager) -> None:
         self._state = state
-        self._timer = timer
-        self._resolve = resolve         # returns the asyncio loop for the name of a loop
+        self._pools = pools
         self._lock = RLock()  # guards the making of schedulers
         #: Each operation of a dict is atomic.
         self.by_name: dict[str, AsyncJobScheduler] = {}
@@ -49,29 +48,34 @@ class JobSchedulerRegistry:
         if name == RESERVED:
             raise InvalidArgumentError(f"the job scheduler name {name!r} is reserved; choose "
                                        "another one")
-        return self._create(name, aloop, start, default, supervisor)
-
-    def _create(self, name: str, aloop: Any, start: bool, default: bool,
-                supervisor: Any) -> AsyncJobScheduler | bool:
-        if not self._state.is_running():
-            supervisor._supervisor_parts.pools.ensure_started()
-        loop = self._resolve(aloop)
-        with self._lock:
-            before = self.by_name.get(name)
-            taken = before is not None and not before._stopped
-            if not taken:
-                scheduler = AsyncJobScheduler(name, self._timer, loop,
-                                              partial(_release_exit, supervisor))
-                self.by_name[name] = scheduler
-                if default:
-                    self.default = scheduler
-        if taken:
+        scheduler = self._create(name, aloop, supervisor)
+        if scheduler is None:
             log.error("supervisor %s has a job scheduler named %r already; it was not made again",
                       self._state.supervisor_id, name)
             return False
+        if default:
+            self.default = scheduler
         if start:
             scheduler.start()
         return scheduler
+
+    def _create(self, name: str, aloop: Any, supervisor: Any) -> AsyncJobScheduler | None:
+        """Make a scheduler that is not started. Return None if the name is taken."""
+        if not self._state.is_running():
+            self._pools.ensure_started()
+        loop = self._pools.loops.resolve(aloop)
+        with self._lock:
+            before = self.by_name.get(name)
+            if before is not None and not before._stopped:
+                return None
+            scheduler = AsyncJobScheduler(name, self._pools.timer, loop,
+                                          partial(_release_exit, supervisor),
+                                          self._pools.start_timer)
+            with self._state.lock:      # a stop that comes later sees the scheduler
+                if not self._state.is_running():
+                    self._state.refuse_task()
+                self.by_name[name] = scheduler
+            return scheduler
 
     def get(self, scheduler: Any, supervisor: Any) -> AsyncJobScheduler:
         """Return a scheduler that is given by itself, by name, or as None for the default one."""
@@ -79,13 +83,13 @@ class JobSchedulerRegistry:
             with self._lock:
                 default = self.default
                 if default is None or default._stopped:
-                    reserved = self.by_name.get(RESERVED)
-                    if reserved is None or reserved._stopped:
-                        self._create(RESERVED, None, True, True, supervisor)
-                    else:
-                        self.default = reserved
-                assert self.default is not None
-                return self.default
+                    default = self.by_name.get(RESERVED)
+                    if default is None or default._stopped:
+                        default = self._create(RESERVED, None, supervisor)
+                        assert default is not None
+                        default.start()
+                    self.default = default
+                return default
         if isinstance(scheduler, str):
             found = self.by_name.get(scheduler)
             if found is None:

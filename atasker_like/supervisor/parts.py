@@ -95,8 +95,7 @@ class Parts:
             with self.state.lock:
                 jobs = self.schedulers.jobs
                 if jobs is None:
-                    jobs = self.schedulers.jobs = JobSchedulerRegistry(
-                        self.state, self.pools.timer, self.pools.loops.resolve)
+                    jobs = self.schedulers.jobs = JobSchedulerRegistry(self.state, self.pools)
         return jobs
 
     def in_use(self) -> bool:

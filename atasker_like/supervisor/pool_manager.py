@@ -170,6 +170,18 @@ class PoolManager:
                 state.refuse_task()
         self.warm_up()
 
+    def start_timer(self) -> None:
+        """Start the timer for a caller that schedules calls, and the supervisor if it is new.
+
+        :raises SupervisorStoppedError: as :meth:`ensure_started`. The timer does not run then.
+        """
+        if not self._state.is_running():
+            self.ensure_started()
+        with self._state.lock:      # a stop that comes later ends the timer
+            if not self._state.is_running():
+                self._state.refuse_task()
+            self.timer.start()
+
     def _loop_ended(self) -> None:
         """End the waits for a loop that is closed. For its thread."""
         self.coroutines.abandon_closed()

@@ -254,10 +254,12 @@ class SchedulerRegistry:
             log.exception("supervisor %s: the stop() of scheduler %r raised",
                           self._state.supervisor_id, scheduler)
 
-    def end_workers(self) -> None:
-        """End workers for good: nothing runs any more, and the timer is about to end."""
+    def end(self) -> None:
+        """End workers and async jobs for good: nothing runs any more, and the timer has ended."""
         for worker in self.workers():
             worker._worker_end()
+        if self.jobs is not None:
+            self.jobs.stop_all()
 
     def loop_ended(self) -> None:
         """End the waits for a loop of the supervisor that is closed. For its thread."""

@@ -5,7 +5,7 @@
     queue workers finish their items ─> refuse new tasks ─> stop schedulers ─> cancel delayed tasks
         ─> wait for the other tasks, until the deadline
         ─> past it: cancel queued tasks, end processes, abandon threads
-        ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
+        ─> close processes ─> stop loops ─> stop the timer ─> end workers, jobs ─> close threads
 """
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ class Shutdown:
                 pool.abandon_all()
         # The timer before the threads: it has them run calls, and may not while they are closed.
         manager.timer.stop()
-        self._schedulers.end_workers()
+        self._schedulers.end()
         manager.threads.close(deadline)
         manager.timer.stop()
         for pool in pools:

@@ -146,8 +146,9 @@ class TaskSupervisor(NoExecutor):
         :param wait: True waits without limit, a number that many seconds (default: True). False
             returns at once, and the stop continues in a thread of its own. In a task of the
             supervisor, it counts as False: a task does not wait for itself.
-        :param stop_schedulers: False does not stop registered schedulers and async jobs (default:
-            True). Workers end in any case, since the supervisor accepts no tasks of theirs.
+        :param stop_schedulers: False does not stop registered schedulers (default: True). Workers
+            end in any case, since the supervisor accepts no tasks of theirs. Async jobs end with
+            the last task.
         :param cancel_tasks: cancel queued and running tasks (default: False). Queue workers do not
             finish their items either.
         :param drain: False stops queue workers at once (default: True; under ``legacy.install()``

@@ -9,8 +9,10 @@ import pytest
 from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, InvalidTypeError,
                           SupervisorStoppedError, TaskSupervisor, background_worker)
 from tests.support import PATIENCE
+from tests.support.gates import Hold
 from tests.support.threads import join, started, wait_for
 
+from ..support.internals import manager
 from ..unit.workers.tools import Runs
 
 
@@ -354,7 +356,7 @@ def test_job_created_while_its_scheduler_starts_is_scheduled_once(supervisor, cl
     assert runs.none()
 
 
-def test_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, runs, job_function):
+def test_job_that_comes_while_its_scheduler_stops_is_refused(supervisor, clock, runs, job_function):
     scheduler = supervisor.create_async_job_scheduler("short")
 
     class Meanwhile(dict):
@@ -363,11 +365,71 @@ def test_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, r
             super().__setitem__(key, value)
 
     scheduler._jobs = Meanwhile()
-    job = scheduler.create_threadsafe(job_function, interval=10)
-    assert not job.active and not scheduler._jobs
+    with pytest.raises(SupervisorStoppedError, match="has been stopped and takes no jobs"):
+        scheduler.create_threadsafe(job_function, interval=10)
+    assert not scheduler._jobs
     clock.forward(100)
     supervisor.stop()
     assert runs.none()
+
+
+def test_job_scheduler_that_its_supervisor_has_stopped_is_not_started(supervisor, job_function):
+    supervisor.start()
+    scheduler = supervisor.create_async_job_scheduler("later", start=False)
+    supervisor.stop()
+    with pytest.raises(SupervisorStoppedError, match="has been stopped and takes no jobs"):
+        scheduler.start()
+    assert manager(supervisor).timer._thread is None
+
+
+def test_jobs_end_with_a_stop_that_stops_no_schedulers(supervisor, job_function):
+    scheduler = supervisor.create_async_job_scheduler("mine")
+    job = scheduler.create_threadsafe(job_function, interval=1000)
+    supervisor.stop(stop_schedulers=False)
+    assert not job.active and not scheduler.active
+    with pytest.raises(SupervisorStoppedError, match="has been stopped and takes no jobs"):
+        scheduler.create_threadsafe(job_function)
+
+
+@pytest.mark.parametrize("step", ["resolve", "start_timer"])
+def test_job_scheduler_that_is_made_while_the_supervisor_stops_is_refused(supervisor, monkeypatch,
+                                                                          job_function, step):
+    """The loop of the application goes on."""
+    loop, hold = asyncio.new_event_loop(), Hold()
+    part = manager(supervisor).loops if step == "resolve" else manager(supervisor)
+    plain = getattr(part, step)
+
+    def held(*arguments):
+        monkeypatch.undo()
+        hold()
+        return plain(*arguments)
+
+    supervisor.start()
+    monkeypatch.setattr(part, step, held)
+    maker = started(lambda: supervisor.create_async_job_scheduler("x", aloop=loop))
+    hold.reached()
+    supervisor.stop()
+    hold.go()
+    assert isinstance(join(maker), SupervisorStoppedError)
+    assert supervisor.async_job_schedulers == {} and manager(supervisor).timer._thread is None
+    loop.close()
+
+
+def test_job_that_is_made_while_the_supervisor_stops_is_refused(supervisor, monkeypatch,
+                                                                job_function):
+    """The default scheduler is new, and the stop forgets it."""
+    hold, plain = Hold(), AsyncJobScheduler.start
+
+    def start(scheduler):
+        plain(scheduler)
+        hold()
+
+    monkeypatch.setattr(AsyncJobScheduler, "start", start)
+    maker = started(lambda: supervisor.create_async_job(target=job_function))
+    hold.reached()
+    supervisor.stop()
+    hold.go()
+    assert isinstance(join(maker), SupervisorStoppedError)
 
 
 def test_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_function):
