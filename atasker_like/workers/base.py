@@ -290,7 +290,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         of an earlier start has not ended, the first run of this start follows it. Any thread may
         call this.
 
-        :return: False if the worker is active; the call does nothing then.
+        :return: False if the worker is active, or another thread is starting it; the call does
+            nothing then.
         :raises InvalidTypeError: (a TypeError) the function does not take these arguments.
         :raises InvalidArgumentError: (a ValueError) an impossible interval, or an unknown loop.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the
@@ -300,32 +301,32 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         if before is not None and before.active:
             return False
         hash(self)      # the supervisor keeps workers in a dict: refuse one that has no hash
-        self._worker_take_overrides(kwargs)
-        parts = self.supervisor._supervisor_parts
-        if not parts.state.is_running():
-            parts.pools.ensure_started()
-        session = self._worker_make_session(args, kwargs)
-        session.timer.start()
-        with self._worker_start_lock:
-            before = self._worker_session
-            if before is not None and before.active:
-                return False
-            successor_token = self._worker_first_token if before is None else before.successor_token
-            if not successor_token.take():      # this start has interrupted another one
-                return False
-            session.predecessor = before
-            self._worker_session = session
-            self.supervisor.register_sync_scheduler(self)
+        token = self._worker_first_token if before is None else before.successor_token
+        claimed, session = False, None
         try:
-            # A stop of the supervisor sees the session from here on. An earlier stop makes the next
-            # lines raise.
+            claimed = token.take()
+            if not claimed:                     # another start has come first
+                return False
+            self._worker_take_overrides(kwargs)
+            parts = self.supervisor._supervisor_parts
             if not parts.state.is_running():
                 parts.pools.ensure_started()
+            session = self._worker_make_session(args, kwargs)
+            session.predecessor = before
+            with self._worker_start_lock:
+                self._worker_session = session
+                self.supervisor.register_sync_scheduler(self)
+            # A stop of the supervisor sees the session from here on. An earlier stop makes the next
+            # line raise.
+            parts.pools.start_timer()
             self.before_start()
             session.announced = True
             self._worker_before_first_step(session)
         except BaseException:
-            session.abort()
+            if session is not None and self._worker_session is session:
+                session.abort()
+            elif claimed:
+                token.put_back()
             raise
         if before is None:
             session.begin()

@@ -305,13 +305,11 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             else:
                 own = loop or self.supervisor._supervisor_parts.pools.loops.resolve(
                     self._worker_loop)
-            with self._worker_start_lock:   # another thread may start the worker as well
-                if self._worker_queue is None:
-                    _set_running_loop(own)
-                    try:
-                        self._worker_make_queue()
-                    finally:
-                        _set_running_loop(before)
+            _set_running_loop(own)
+            try:
+                self._worker_make_queue()
+            finally:
+                _set_running_loop(before)
         if self._worker_getter is None:
             self._worker_fetch_loop = loop or self.supervisor.own_loop().get_loop()
 

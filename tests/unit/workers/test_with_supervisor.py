@@ -1,14 +1,16 @@
 """Workers at the start, the stop and the exit of their supervisor."""
 import os
 import signal
+from threading import get_ident
 
 import pytest
 
-from atasker_like import BackgroundWorker, SupervisorStoppedError, background_worker
+from atasker_like import (TASK_HIGH, TASK_NORMAL, BackgroundIntervalWorker, BackgroundWorker,
+                          SupervisorStoppedError, background_worker)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.scripts import run_script
-from tests.support.threads import join, started, wait_for
+from tests.support.threads import join, later, started, wait_for
 
 from ...support.internals import manager
 from .tools import ask, function, settled
@@ -280,3 +282,41 @@ def test_worker_whose_former_run_outlives_the_supervisor_ends_with_it(supervisor
     hold.go()
     assert worker.wait_until_stop(PATIENCE)
     assert worker not in supervisor.get_schedulers()
+
+
+def test_start_that_comes_too_late_changes_nothing(supervisor):
+    hold = Hold()
+
+    class Late(BackgroundIntervalWorker):
+        def __hash__(self):
+            if get_ident() == starter.ident:
+                hold()
+            return id(self)
+
+        def run(self):
+            pass
+
+    worker = Late(interval=1000, supervisor=supervisor)
+    starter = later(lambda: worker.start(_interval=500, _priority=TASK_HIGH, _loop="other"))
+    starter.begin()
+    hold.reached()
+    assert worker.start(_interval=2000)
+    hold.go()
+    assert join(starter) is False
+    assert (worker.interval, worker.priority, worker._worker_loop) == (2000, TASK_NORMAL, None)
+
+
+def test_start_that_comes_while_the_supervisor_stops_starts_no_timer(supervisor):
+    hold = Hold()
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    make_trigger = worker._worker_make_trigger
+    worker._worker_make_trigger = lambda: (hold(), make_trigger())[1]
+    supervisor.start()
+    starter = started(worker.start)
+    hold.reached()
+    assert supervisor.stop(wait=PATIENCE).complete
+    hold.go()
+    assert isinstance(join(starter), SupervisorStoppedError)
+    assert manager(supervisor).timer._thread is None and worker.is_stopped()
+    supervisor.start()
+    assert worker.start() and worker.stop()
