@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import _checks, _modes
+from .._atomics import RLock
 from .._checks import a_kind, seconds_or_none
 from .._inspect import has_method, shown
 from .._log import log
@@ -105,6 +106,8 @@ class PoolManager:
         self._state = state
         self._back = back
         self.late_starts: LateStartMonitor = LateStartMonitor(back)
+        # guards the settings of the pools: they are read, changed and applied in one step
+        self.settings_lock: RLock = RLock()
         self.thread_sizes: dict[str, Any] = {
             "pool_size": THREADS_PER_CPU * (os.cpu_count() or 1), "reserve_normal": RESERVE,
             "reserve_high": RESERVE, **checked_sizes("thread", **sizes)}
@@ -267,6 +270,7 @@ class PoolManager:
 
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
+        self.settings_lock = RLock()
         self.timer.reset_after_fork()
         self.loops.reset_after_fork()
         for pool in [*self.by_kind.values(), *self._retired]:
@@ -274,6 +278,7 @@ class PoolManager:
 
     def reset_after_fork(self) -> None:
         """Become new in a forked process: what runs is the parent's."""
+        self.settings_lock = RLock()
         self.timer.reset_after_fork()
         self.loops.reset_after_fork()
         self.loops.closed = False
@@ -286,22 +291,22 @@ class PoolManager:
                     aging: Any, max_abandoned: int | None, **sizes: int | None) -> None:
         """Set the sizes and limits of the thread pool; None keeps a value."""
         threads = self.threads
-        limits = checked_limits(threads, "thread", max_queued, on_full, aging)
-        abandoned = checked_sizes("thread", max_abandoned=max_abandoned)
-        given = checked_sizes("thread", **sizes)
-        with self._state.lock:      # another thread may change other sizes
+        with self.settings_lock:
+            limits = checked_limits(threads, "thread", max_queued, on_full, aging)
+            abandoned = checked_sizes("thread", max_abandoned=max_abandoned)
+            given = checked_sizes("thread", **sizes)
             checked = with_min_size("thread", dict(self.thread_sizes, **given), min_size)
             least, most = checked.get("min_size", 0), checked.get("max_size")
             if most is not None and least > most:
                 raise InvalidArgumentError(f"min_size ({least}) of the thread pool is above "
                                            f"max_size ({most})")
             self.thread_sizes = checked
-        threads.backpressure.limit(*limits)
-        if abandoned:
-            threads.limit_abandoned(abandoned["max_abandoned"] or None)
-        self.thread_view = None         # one that was shut down is replaced
-        threads.resize(checked["pool_size"], checked["reserve_normal"], checked["reserve_high"],
-                       least, most)
+            threads.backpressure.limit(*limits)
+            if abandoned:
+                threads.limit_abandoned(abandoned["max_abandoned"] or None)
+            self.thread_view = None     # one that was shut down is replaced
+            threads.resize(checked["pool_size"], checked["reserve_normal"],
+                           checked["reserve_high"], least, most)
 
     def limit_threads_as(self, executor: Any) -> None:
         """Run at most as many tasks as an executor that is assigned to ``thread_pool`` would."""
@@ -327,7 +332,9 @@ class PoolManager:
         if view is None:
             from ..pools.views import ThreadPoolView
 
-            view = self.thread_view = ThreadPoolView(self.threads, supervisor)
+            with self.settings_lock:
+                view = self.thread_view = (self.thread_view
+                                           or ThreadPoolView(self.threads, supervisor))
         return view
 
     def spawn(self, target: Callable[..., Any], args: Sequence[Any],

@@ -66,10 +66,12 @@ class ProcessPools:
         or None before there is one."""
         if self.external is not None:
             return self.external.executor
-        if self._view is None and self.own is not None:
+        if self._view is None:
             from ..pools.views import ProcessPoolView
 
-            self._view = ProcessPoolView(self.own, supervisor)
+            with self._pools.settings_lock:
+                if self._view is None and self.own is not None:
+                    self._view = ProcessPoolView(self.own, supervisor)
         return self._view
 
     def _use_own(self) -> None:
@@ -86,7 +88,7 @@ class ProcessPools:
     def use(self, executor: Any) -> None:
         """Put an executor in the position of the process pool; None puts the own pool back."""
         if executor is None:
-            with self._state.lock:
+            with self._pools.settings_lock, self._state.lock:
                 if self.external is not None:
                     self.sizes = self._own_sizes
                     self._use_own()
@@ -96,21 +98,23 @@ class ProcessPools:
         from ..pools.executor.adapters import adapt
         from ..pools.executor.pool import ExternalPool
 
-        with self._state.lock:
-            adapter = adapt(executor)
-            sizes = self.sizes if self._size_is_set else dict(self.sizes, pool_size=adapter.size())
-            external, own = self.external, self.own
-            if external is None:
-                name = f"supervisor_{self._state.supervisor_id}_external"
-                pool = ExternalPool(name, self._pools.timer, self._back.ensure_started,
-                                    self._pools.threads.spawn, adapter, *self._slots(sizes))
-                self._put(pool)
-                self.own, self.external, self._view = None, pool, None
-            self.sizes = sizes
-        if external is not None:
-            external.use(adapter)  # first: what the new size lets start is not for the old one
-            external.resize(*self._slots(sizes))
-        elif own is not None:
+        with self._pools.settings_lock:
+            with self._state.lock:
+                adapter = adapt(executor)
+                sizes = (self.sizes if self._size_is_set
+                         else dict(self.sizes, pool_size=adapter.size()))
+                external, own = self.external, self.own
+                if external is None:
+                    name = f"supervisor_{self._state.supervisor_id}_external"
+                    pool = ExternalPool(name, self._pools.timer, self._back.ensure_started,
+                                        self._pools.threads.spawn, adapter, *self._slots(sizes))
+                    self._put(pool)
+                    self.own, self.external, self._view = None, pool, None
+                self.sizes = sizes
+            if external is not None:
+                external.use(adapter)  # first: what the new size lets start is not for the old one
+                external.resize(*self._slots(sizes))
+        if own is not None:
             own.close(None)
 
     def _put(self, new: ProcessPool | ExternalPool) -> None:
@@ -169,14 +173,20 @@ class ProcessPools:
                 raise InvalidTypeError("context takes a multiprocessing context or the name of a "
                                        f"start method, not {a_kind(context)}")
             context = context.get_start_method()
-        self._own_pool().configure(initializer, initargs, maxtasksperchild)
-        self.configure({"pool_size": processes}, start_method=context, serializer=serializer)
+        with self._pools.settings_lock:
+            self._own_pool().configure(initializer, initargs, maxtasksperchild)
+            self.configure({"pool_size": processes}, start_method=context, serializer=serializer)
 
-    def configure(self, sizes: Mapping[str, int | None], min_size: int | str | None = None,
-                  max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
-                  prefetch: int | None = None, **options: Any) -> None:
+    def configure(self, sizes: Mapping[str, int | None], *limits: Any, **options: Any) -> None:
         """Set sizes, limits, and options of the processes; None keeps a value."""
         follow_threads()        # before a thread starts processes ahead
+        with self._pools.settings_lock:
+            self._configure(sizes, *limits, **options)
+        self.start_ahead()
+
+    def _configure(self, sizes: Mapping[str, int | None], min_size: int | str | None = None,
+                   max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
+                   prefetch: int | None = None, **options: Any) -> None:
         checked = dict(self.sizes, **checked_sizes("process", **sizes))
         external = self.external
         if prefetch is not None:
@@ -200,7 +210,7 @@ class ProcessPools:
             checked = with_min_size("process", checked, min_size)
             pool = self._own_pool()
             limits = checked_limits(pool, "process", max_queued, on_full, aging)
-            _configure(pool, **options)
+            _set_options(pool, **options)
             pool.backpressure.limit(*limits)
             self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
             if pool.forks_from_template:
@@ -208,7 +218,6 @@ class ProcessPools:
                 pool.starter.ensure_template()      # in this thread, before another one needs it
             self.sizes = self._own_sizes = checked
             pool.resize(*self._slots(checked), checked.get("min_size", 0))
-        self.start_ahead()
 
     def start_ahead(self) -> None:
         """Start the processes that the application wants before there is a task for them."""
@@ -224,10 +233,10 @@ class ProcessPools:
         pool.starter.start_now()
 
 
-def _configure(pool: ProcessPool, start_method: str | None = None, initializer: Any = None,
-               initargs: Sequence[Any] | None = None, initializer_timeout: Any = None,
-               maxtasksperchild: int | None = None, max_age: Any = None,
-               max_memory: int | None = None, serializer: Any = None) -> None:
+def _set_options(pool: ProcessPool, start_method: str | None = None, initializer: Any = None,
+                 initargs: Sequence[Any] | None = None, initializer_timeout: Any = None,
+                 maxtasksperchild: int | None = None, max_age: Any = None,
+                 max_memory: int | None = None, serializer: Any = None) -> None:
     """Set the options of processes; None keeps a value."""
     plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
     if serializer is not None:
