@@ -12,6 +12,7 @@ from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
 from ..engine.initializers import initializing
 from ..engine.loop_mailbox import FutureWaiter, mailbox_of
+from ..engine.wait_group import WaitGroup
 from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
                       SupervisorError, WaitDeadlockError)
 from ..pools.cancelling import cancel_many
@@ -24,7 +25,6 @@ from .handles import LoopCall, TaskHandle, make_handles
 from .hooks import call_after_hooks, log_hook
 from .item_keys import item_keys
 from .steps import co_drive
-from .wait_group import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

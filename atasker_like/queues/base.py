@@ -29,6 +29,7 @@ from ..engine.current import current_task
 from ..engine.lanes import Lane
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, FINAL, STARTED, Task
+from ..engine.wait_group import WaitGroup
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
 from ..pools.cancelling import cancel_many
 from .calls import InitializerState
@@ -38,7 +39,6 @@ from .hooks import Hooks
 from .ledger import Ledger
 from .submission import Batch, Submitter
 from .summary import RunSummary
-from .wait_group import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.result import TaskResult
     from ..engine.task import Task
-    from .wait_group import WaitGroup
+    from ..engine.wait_group import WaitGroup
 
     H = TypeVar("H", bound="_Handle[Any]")
 

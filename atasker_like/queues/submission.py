@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
+    from ..engine.wait_group import WaitGroup
     from ..options import OnFull
     from .calls import Call
     from .checkpoint import Checkpoint, FunctionRecords
     from .ledger import Ledger
-    from .wait_group import WaitGroup
 
 __all__ = ["Batch", "Submitter"]
 

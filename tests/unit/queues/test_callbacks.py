@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from atasker_like import AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task
+from atasker_like.engine.wait_group import WaitGroup
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
-from atasker_like.queues.wait_group import WaitGroup
 from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import wait_for

@@ -6,9 +6,9 @@ import pytest
 
 from atasker_like import (Checkpoint, ClosedError, QueueStateError, SupervisorBusyError,
                           SupervisorStoppedError, ThreadQueue)
+from atasker_like.engine import wait_group
+from atasker_like.engine.wait_group import WaitGroup
 from atasker_like.pools import backpressure as intake
-from atasker_like.queues import wait_group
-from atasker_like.queues.wait_group import WaitGroup
 from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 from tests.support.scripts import run_script
@@ -247,7 +247,7 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
                 with monkeypatch.context() as patched:
                     patched.setattr(wait_group, "block", block)
                     reached = at_line(line, lambda: calls.done("call"), lambda: calls.wait(),
-                                      "queues/wait_group")
+                                      "engine/wait_group")
             else:
                 waiter = []
 
@@ -255,7 +255,7 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
                     waiter.append(Aside(calls.wait))
                     wait_for(lambda: calls._waiters or not waiter[0]._thread.is_alive(), "it waits")
 
-                reached = at_line(line, wait, lambda: calls.done("call"), "queues/wait_group")
+                reached = at_line(line, wait, lambda: calls.done("call"), "engine/wait_group")
                 assert not waiter or waiter[0].result()
             assert not calls._waiters
 

@@ -11,8 +11,8 @@ import threading
 from threading import get_ident
 
 from .._patched import made_anew
-from ..engine.blocking import block
-from ..engine.loop_mailbox import _ORDERED, FutureWaiter
+from .blocking import block
+from .loop_mailbox import _ORDERED, FutureWaiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
