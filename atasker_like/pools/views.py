@@ -6,6 +6,8 @@ pools' priorities and fault handling.
 """
 from __future__ import annotations
 
+import os
+import weakref
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
@@ -20,8 +22,10 @@ from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
+from ..engine.wait_group import WaitGroup
 from ..errors import SupervisorError, SupervisorStoppedError, WaitTimeoutError
 from ..options import TaskOptions
+from .cancelling import cancel_many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .._checks import Seconds
-    from .._generics import A, Q, R
+    from .._generics import A, Q, R, T
     from ..engine.future import FutureView
     from .base import Pool
 
@@ -63,7 +67,10 @@ class ThreadPoolView:
         self._pool = pool
         self._supervisor = supervisor       # it ends when it is no longer referred to
         self._is_shut_down = False
+        self._cancels = False               # shutdown() was called with cancel_futures
         self._futures: set[FutureView[Any]] = set()
+        self._submissions = WaitGroup()     # the submissions under way
+        _views.add(self)
 
     def submit(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[R]:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
@@ -83,18 +90,25 @@ class ThreadPoolView:
                 kwargs: dict[str, Any]) -> FutureView[Any]:
         if not callable(function):
             raise not_a_function(caller, function)
-        if self._is_shut_down:
-            raise SupervisorStoppedError("thread_pool.submit was called after "
-                                         "thread_pool.shutdown(); submit a background_task, or "
-                                         "call set_thread_pool() to use thread_pool again")
         from ..engine.future import FutureView
 
         task: Task[Any] = Task(TaskSpec(self._pool, function, TaskOptions()), args, kwargs or None,
                                copy_context())
         future: FutureView[Any] = FutureView(task)
-        self._pool.submit(task)
+        return _make_submission(self._submissions, self._check_open, self._submit_future, future)
+
+    def _check_open(self) -> None:
+        if self._is_shut_down:
+            raise SupervisorStoppedError("thread_pool.submit was called after "
+                                         "thread_pool.shutdown(); submit a background_task, or "
+                                         "call set_thread_pool() to use thread_pool again")
+
+    def _submit_future(self, future: FutureView[Any]) -> FutureView[Any]:
+        self._pool.submit(future.task)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
+        if self._cancels:                   # the shutdown may not have seen the future
+            future.cancel()
         return future
 
     def map(self, function: Callable[..., R], *iterables: Iterable[Any],
@@ -136,13 +150,32 @@ class ThreadPoolView:
         :param cancel_futures: cancel the calls that have not started (default: False).
         """
         self._is_shut_down = True
-        futures = list(self._futures)
         if cancel_futures:
-            for future in futures:
+            self._cancels = True
+            for future in list(self._futures):
                 future.cancel()
         if wait:
-            for future in futures:
+            self._submissions.wait()
+            for future in list(self._futures):
                 future.task._end(None)
+
+
+def _make_submission(submissions: WaitGroup, check_open: Callable[[], None],
+                     submit: Callable[..., T], *arguments: Any) -> T:
+    """Return ``submit(*arguments)``.
+
+    A thread that closes the view waits for this call, or ``check_open()`` finds the view closed.
+    """
+    entry = object()
+    try:
+        submissions.calls[entry] = get_ident()
+        check_open()
+        submitted = submit(*arguments)
+        submissions.done(entry)
+        return submitted
+    except BaseException:           # refused or interrupted, perhaps in the line before
+        submissions.done(entry)
+        raise
 
 
 def _acquire(ended: Semaphore, deadline: float | None) -> bool:
@@ -398,6 +431,9 @@ class ProcessPoolView:
         #: The results whose callbacks have not returned.
         self._pending_callbacks: set[PoolResult] = set()
         self._closed = False
+        self._is_terminated = False
+        self._submissions = WaitGroup()     # the submissions under way
+        _views.add(self)
 
     def _spec(self, function: Callable[..., Any]) -> TaskSpec:
         if not callable(function):
@@ -422,11 +458,15 @@ class ProcessPoolView:
         for task in tasks:
             self._live.add(task)
             task.add_done_callback(self._live.discard)
+        if self._is_terminated:             # terminate() may not have seen them
+            cancel_many(tasks)
         return tasks
 
-    def _submit_all(self, function: Callable[..., Any],
-                    calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
-        self._check_running()
+    def _submit(self, submit: Callable[[], T]) -> T:
+        return _make_submission(self._submissions, self._check_running, submit)
+
+    def _start_all(self, function: Callable[..., Any],
+                   calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
         return self._keep(self._pool.start_many(self._spec(function), calls)) if calls else []
 
     def apply(self, func: Callable[..., Any], args: Sequence[Any] = (),
@@ -454,10 +494,10 @@ class ProcessPoolView:
         :param callback: called with the result (default: None).
         :param error_callback: called with the error (default: None).
         """
-        self._check_running()
-        task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
-        return PoolResult(self._keep([task]), True, callback, error_callback,
-                          self._pending_callbacks)
+        call = tuple(args), dict(kwds) if kwds else None
+        return self._submit(lambda: PoolResult(
+            self._keep([self._pool.start(self._spec(func), *call)]), True, callback,
+            error_callback, self._pending_callbacks))
 
     def map(self, func: Callable[[A], R], iterable: Iterable[A],
             chunksize: int | None = None) -> list[R]:
@@ -483,8 +523,10 @@ class ProcessPoolView:
         :param callback: called with the list of results (default: None).
         :param error_callback: called with the first error (default: None).
         """
-        return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
-                          error_callback, self._pending_callbacks)
+        calls = [(item,) for item in iterable]
+        return self._submit(lambda: PoolResult(
+            self._start_all(func, calls), False, callback, error_callback,
+            self._pending_callbacks))
 
     def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[R]:
@@ -510,8 +552,10 @@ class ProcessPoolView:
         :param callback: called with the list of results (default: None).
         :param error_callback: called with the first error (default: None).
         """
-        return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
-                          callback, error_callback, self._pending_callbacks)
+        calls = [tuple(item) for item in iterable]
+        return self._submit(lambda: PoolResult(
+            self._start_all(func, calls), False, callback, error_callback,
+            self._pending_callbacks))
 
     def imap(self, func: Callable[..., Any], iterable: Iterable[Any],
              chunksize: int = 1) -> _Results:
@@ -524,7 +568,8 @@ class ProcessPoolView:
         :param chunksize: without effect (default: 1).
         """
         self._check_running()
-        return _Results(lambda calls: self._submit_all(func, calls), iterable, True)
+        return _Results(lambda calls: self._submit(lambda: self._start_all(func, calls)), iterable,
+                        True)
 
     def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any],
                        chunksize: int = 1) -> _Results:
@@ -537,7 +582,8 @@ class ProcessPoolView:
         :param chunksize: without effect (default: 1).
         """
         self._check_running()
-        return _Results(lambda calls: self._submit_all(func, calls), iterable, False)
+        return _Results(lambda calls: self._submit(lambda: self._start_all(func, calls)), iterable,
+                        False)
 
     def close(self) -> None:
         """Take no more calls here; the supervisor's own tasks go on."""
@@ -545,9 +591,8 @@ class ProcessPoolView:
 
     def terminate(self) -> None:
         """Cancel the calls made here that have not ended, and take no more."""
-        self._closed = True
-        for task in list(self._live):
-            task.cancel()
+        self._closed = self._is_terminated = True
+        cancel_many(list(self._live))
 
     def join(self) -> None:
         """Block until the calls made here have ended, and their callbacks have returned.
@@ -556,6 +601,7 @@ class ProcessPoolView:
         """
         if not self._closed:
             raise ValueError("mp_pool.join() comes after close() or terminate()")
+        self._submissions.wait()
         for task in list(self._live):
             task.wait()
         for result in list(self._pending_callbacks):
@@ -575,3 +621,15 @@ class ProcessPoolView:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._pool.name}>"
+
+
+_views: weakref.WeakSet[ThreadPoolView | ProcessPoolView] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for view in list(_views):
+        view._submissions = WaitGroup()     # the submissions of other threads do not go on
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

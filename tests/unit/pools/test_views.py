@@ -1,8 +1,12 @@
-"""The iterators of imap() that several threads share."""
+"""The iterators of imap() that several threads share, and calls that cross the end of a view."""
+import time
+
 import pytest
 
 from atasker_like.pools.views import _Results
-from tests.support.threads import join, started
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started, wait_for
 
 
 class Call:
@@ -47,3 +51,102 @@ def test_result_that_is_late_comes_before_those_that_follow_it():
         results.next(0)
     calls[0]._end = late
     assert list(results) == [0, 1]
+
+
+class Late:
+    """A pool that holds the first submission up, just before it accepts the task."""
+
+    def __init__(self, pool):
+        self._pool = pool
+        self._first = Hold()
+        self.reached, self.go = self._first.reached, self._first.go
+
+    def __getattr__(self, name):
+        method = getattr(self._pool, name)
+        if name not in ("submit", "start", "start_many"):
+            return method
+
+        def late(*arguments):
+            self._first()
+            return method(*arguments)
+
+        return late
+
+
+def waits(thread, view):
+    """Wait until a thread waits for the submissions of a view, or has ended."""
+    wait_for(lambda: not thread.is_alive() or view._submissions._waiters, "the thread waits")
+
+
+def test_shutdown_cancels_a_call_that_is_being_submitted(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    view, running = supervisor.thread_pool, Hold()
+    supervisor.put_task(running)
+    running.reached()
+    view._pool = late = Late(view._pool)
+    submitter = started(view.submit, abs, -1)
+    late.reached()
+    view.shutdown(wait=False, cancel_futures=True)
+    late.go()
+    assert join(submitter).cancelled() and not view._futures
+    running.go()
+
+
+def test_shutdown_waits_for_a_call_that_is_being_submitted(supervisor):
+    view, running, ended = supervisor.thread_pool, Hold(), []
+    view._pool = late = Late(view._pool)
+    submitter = started(view.submit, lambda: (running(), ended.append("call")))
+    late.reached()
+    stopper = started(lambda: (view.shutdown(), ended.append("shutdown")))
+    waits(stopper, view)
+    late.go()
+    join(submitter)
+    running.reached()
+    running.go()
+    join(stopper)
+    assert ended == ["call", "shutdown"]
+
+
+def test_submission_that_fails_ends_the_wait_of_a_shutdown(supervisor):
+    view = supervisor.thread_pool
+    view._pool = late = Late(view._pool)
+    submitter = started(view.submit, abs, -1)
+    late.reached()
+    stopper = started(view.shutdown)
+    waits(stopper, view)
+    supervisor.stop()
+    late.go()
+    assert isinstance(join(submitter), RuntimeError)
+    join(stopper)
+
+
+@pytest.mark.parametrize("submit", [
+    lambda pool: pool.apply_async(time.sleep, (1000,)),
+    lambda pool: pool.map_async(time.sleep, [1000, 1000]),
+    lambda pool: pool.imap(time.sleep, [1000, 1000])])
+def test_terminate_cancels_calls_that_are_being_submitted(supervisor, submit):
+    supervisor.create_mp_pool(processes=1)
+    pool = supervisor.mp_pool
+    pool._pool = late = Late(pool._pool)
+    submitter = started(submit, pool)
+    late.reached()
+    pool.terminate()
+    late.go()
+    join(submitter)
+    pool.join()
+    assert supervisor.get_tasks() == {}
+    assert supervisor.stats().process.cancelled > 0
+
+
+def test_join_waits_for_the_callback_of_a_call_that_is_being_submitted(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    pool, ended = supervisor.mp_pool, []
+    pool._pool = late = Late(pool._pool)
+    submitter = started(lambda: pool.apply_async(abs, (-1,), callback=ended.append))
+    late.reached()
+    pool.close()
+    joiner = started(lambda: (pool.join(), ended.append("join")))
+    waits(joiner, pool)
+    late.go()
+    join(joiner)
+    assert ended == [1, "join"] and join(submitter).get(PATIENCE) == 1
