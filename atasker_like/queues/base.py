@@ -107,9 +107,12 @@ class TaskQueue(Submitter):
     def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None:
         """Have :meth:`_task_done` called for tasks, before their other done callbacks.
 
+        The functions report their failures, too.
+
         :param new: True if this thread is about to submit the tasks.
         """
         for task in tasks:
+            self._report_failures(task._spec)
             if new:
                 extra = task._extra_fields()
                 extra.callbacks = [self._task_done, *(extra.callbacks or ())]
@@ -276,23 +279,25 @@ class TaskQueue(Submitter):
                                       "tasks")
             self._running = run
             self._aborting = False
-        if policy != self._policy:
-            self._policy = policy       # first: specs that are made from now on follow it
-            self._specs.clear()
-            if policy == "fail_first":
-                waiting = self._tasks.rest()
-                for spec in {task._spec for task in waiting}:
-                    spec.target = self._add_failure_report(spec.target)
-                self._watch_failures(waiting)
+        if self._use_policy(policy):
+            self._watch_failures(self._tasks.rest())
+
+    def _use_policy(self, policy: str) -> bool:
+        """Set the policy. Return True if the tasks in the ledger are to be watched from now on."""
+        if policy == self._policy:
+            return False
+        self._policy = policy       # first: specs that are made from now on follow it
+        self._specs.clear()
+        return policy == "fail_first"
 
     def _end_run(self, run: object) -> None:
         """End a run, if it has begun. Interrupted callers repeat this call."""
+        if self._running is run and self._use_policy(self.fail_policy):
+            # The tasks that have come as the run ended.
+            self._watch_failures([task for task in self._tasks.rest() if not task.done()])
         with self._lock:
             if self._running is not run:
                 return
-            if self._policy != self.fail_policy:
-                self._policy = self.fail_policy
-                self._specs.clear()
             self._aborting = False
             self._pauses = {reason for reason in self._pauses
                             if not isinstance(reason, Task) or not reason.done()}

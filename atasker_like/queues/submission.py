@@ -326,12 +326,11 @@ class Submitter(QueueConfig):
         if options.detached:
             self._some_detached = True
         target = self._add_initializer(function)
-        if self._policy == "fail_first":
-            target = self._add_failure_report(target)
         options = options.replace(priority=self.pool_priority)
         spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane,
-                                         rank=rank,
-                                         hooks=self._hooks)
+                                         rank=rank, hooks=self._hooks)
+        if self._policy == "fail_first":
+            self._report_failures(spec)
         if self.tt == TT_MP and isinstance(target, InitializedCall):
             # Pickled once, and kept by the processes as plain functions are.
             from ..pools.process.child import pickle_target
@@ -348,9 +347,11 @@ class Submitter(QueueConfig):
             return function
         return InitializedCall(function, self.initializer, self.initargs, self._initializer_state)
 
-    def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, reporting its failure before its task ends."""
-        return report_errors(function, self._function_raised)
+    def _report_failures(self, spec: TaskSpec) -> None:
+        """Have tasks report a failure before they end."""
+        if not spec.reports_errors:
+            spec.reports_errors = True
+            spec.target = report_errors(spec.target, self._function_raised)
 
     def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]],
                     page: FunctionRecords | None,

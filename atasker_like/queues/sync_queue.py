@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from .._generics import A, B, Q, R, Ts
     from .._progress import ShowProgress
+    from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..options import OnFull, Options, TaskOptions
     from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
@@ -357,5 +358,5 @@ class ProcessQueue(_BlockingQueue):
 
     tt = TT_MP
 
-    def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function         # it fails in another process
+    def _report_failures(self, spec: TaskSpec) -> None:
+        """Do nothing: the functions fail in other processes."""

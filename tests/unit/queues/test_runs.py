@@ -866,3 +866,56 @@ def test_task_that_is_left_out_of_summaries_is_left_out_though_another_comes_mea
         queue.before = None
         submit_detached()
     assert queue.run(timeout=PATIENCE).values == (1,)
+
+
+def test_first_call_of_a_function_submitted_as_a_run_begins_stops_the_run(supervisor):
+    """The spec of the function is made before the run begins, and its tasks come later."""
+    queue = ThreadQueue(workers=1, supervisor=supervisor)
+    gate, begun, started, runs = threading.Event(), threading.Event(), [], []
+    watch, make = queue._watch_failures, queue._make_spec
+
+    def note(number):
+        started.append(number)
+        functions.fail_at(number, 0)
+
+    def watch_failures(*arguments, **options):
+        watch(*arguments, **options)
+        begun.set()
+
+    def begin_run(*arguments, **options):
+        del queue._make_spec
+        spec = make(*arguments, **options)
+        runs.append(Aside(queue.run, fail_policy="fail_first"))
+        assert begun.wait(PATIENCE)
+        return spec
+
+    queue.submit(gate.wait, PATIENCE)
+    queue._watch_failures, queue._make_spec = watch_failures, begin_run
+    try:
+        handles = queue.map(note, range(9))
+    finally:
+        gate.set()
+    assert runs[0].result().failed == 1
+    assert started == [0] and handles[-1].cancelled()
+    assert handles[0].exception() is not None
+
+
+def test_task_that_comes_as_a_run_ends_follows_the_policy_of_the_queue(supervisor):
+    queue = ThreadQueue(workers=1, fail_policy="fail_first", supervisor=supervisor).start()
+    gate, handles, end = threading.Event(), [], queue._end_run
+
+    def fail():
+        assert gate.wait(PATIENCE)
+        functions.fail()
+
+    def submit_late(run):
+        queue._end_run = end
+        handles.extend([queue.submit(fail), queue.submit(abs, -1)])
+        end(run)
+
+    queue.submit(len, "ab")
+    queue._end_run = submit_late
+    assert queue.run(fail_policy="continue", timeout=PATIENCE).succeeded == 1
+    gate.set()
+    queue.shutdown()
+    assert handles[0].exception() is not None and handles[1].cancelled()
