@@ -62,6 +62,9 @@ LEAST_INTERVAL = 0.001
 #: introduced these.
 INSTRUCTIONS_BEFORE = 4 if sys.version_info >= (3, 11) else 0
 
+#: Seconds until a loop asks whether it still has to keep the watch of a wait for runs.
+WATCH = 60.0
+
 #: The longest wait of a cancellation for the current step of a run, in seconds.
 STEP = 0.05
 
@@ -184,10 +187,11 @@ class _Start:
         self._coro = coro = job.target(*job.args, **job.kwargs)
         self._created = _instruction_of(coro)
         self._thread = threading.get_ident()
-        if not self._token.take():
-            coro.close()
-            return
         try:
+            # Not before: an interrupt in between would leave prevent() waiting.
+            if not self._token.take():
+                coro.close()
+                return
             await coro
         finally:
             self._done = True
@@ -222,6 +226,28 @@ class _Start:
         # cr_running is not enough: the thread can lose the interpreter's lock before the first
         # instruction.
         return self._done or _instruction_of(self._coro) > self._created + INSTRUCTIONS_BEFORE
+
+
+class _LoopWatch:
+    """Calls a function when the loop that keeps it is closed: the loop drops its calls then.
+
+    asyncio offers no other sign of that. The function is also called when the loop does not keep
+    the watch any more.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def keep(self, scheduler: AsyncJobScheduler) -> None:
+        """Stay in the loop while threads wait for runs. For the loop's thread."""
+        scheduler._wake_waiters()
+        if scheduler._waiters:
+            scheduler._loop.call_later(WATCH, self.keep, scheduler)
+
+    def __del__(self) -> None:
+        self._call()
 
 
 def _instruction_of(coro: Any) -> int:
@@ -281,7 +307,7 @@ class AsyncJobScheduler:
     @property
     def active(self) -> bool:
         """Return True if the scheduler starts jobs."""
-        return self._started and not self._stopped
+        return self._started and not self._stopped and not self._loop.is_closed()
 
     def start(self) -> None:
         """Start jobs from now on.
@@ -368,6 +394,7 @@ class AsyncJobScheduler:
         self._stopped = True
         for job in [*self._jobs.copy().values(), *self._last_starts.copy().values()]:
             job.cancel()
+        self.loop_ended()
         if wait is False or not self._running:
             return not self._running
         from asyncio import _get_running_loop
@@ -376,12 +403,14 @@ class AsyncJobScheduler:
             return False
         latch = Latch()
         self._waiters.append(latch)
-        if not self._mailbox.post(lambda _: self._wake_waiters(), None):
-            return True             # the loop is closed: nothing runs there
+        try:
+            self._loop.call_soon_threadsafe(_LoopWatch(self.loop_ended).keep, self)
+        except RuntimeError:        # the loop is closed: nothing runs there
+            return True
         return latch.wait(deadline)
 
     def loop_ended(self) -> None:
-        """If the loop of the scheduler is closed, end the waits for runs. For its thread."""
+        """If the loop of the scheduler is closed, end the waits for runs. For any thread."""
         if self._loop.is_closed():
             self._running.clear()           # they cannot go on
             self._wake_waiters()
@@ -409,15 +438,17 @@ class AsyncJobScheduler:
         if job._cancelled:
             return
         start = job._make_start(self._mailbox)
+        if start is not None and job.number == 1:
+            self._last_starts[job.id] = job
+        # The loop may have been closed after it was given the last start.
+        if self._loop.is_closed() or (
+                start is not None and not self._mailbox.post(self._begin, start)):
+            log.error("async job scheduler %s is stopped: its loop is closed", self.name)
+            self.stop(wait=False)
+            return
         if start is None:
             job.missed += 1         # the loop is busy and has not begun the last start
         else:
-            if job.number == 1:
-                self._last_starts[job.id] = job
-            if not self._mailbox.post(self._begin, start):
-                log.error("async job scheduler %s is stopped: its loop is closed", self.name)
-                self.stop(wait=False)
-                return
             if job.number:
                 job.number -= 1
                 if not job.number:
@@ -459,9 +490,12 @@ class AsyncJobScheduler:
         self._on_end()
 
     def _wake_waiters(self) -> None:
-        """If nothing runs, wake the threads that wait for that. For the loop's thread."""
+        """If nothing runs, wake the threads that wait for that."""
         while not self._running and self._waiters:
-            self._waiters.popleft()()
+            try:
+                self._waiters.popleft()()
+            except IndexError:      # another thread has taken the last one
+                return
 
     def __repr__(self) -> str:
         state = "active" if self.active else "stopped" if self._stopped else "new"

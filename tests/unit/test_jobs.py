@@ -301,3 +301,60 @@ def test_scheduler_is_idle_if_the_last_run_ends_before_the_timer_counts_it(super
     scheduler.create_threadsafe(target=job, number=1)
     scheduler.start()
     assert idle.wait(PATIENCE)
+
+
+async def _nothing():
+    pass
+
+
+@pytest.fixture
+def stopped_loop():
+    """A loop of the application, which runs only in run_until_complete()."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.mark.parametrize("runs_on", [False, True], ids=["stopped", "runs on"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stop_of_the_scheduler_ends_when_its_loop_is_closed(supervisor, stopped_loop, runs_on):
+    scheduler = supervisor.create_async_job_scheduler("mine", aloop=stopped_loop)
+    begun = stopped_loop.create_future()
+
+    async def endless():
+        begun.set_result(None)
+        await stopped_loop.create_future()
+
+    scheduler.create_threadsafe(endless, interval=1000)
+    stopped_loop.run_until_complete(asyncio.wait_for(begun, PATIENCE))
+    assert scheduler.stop(wait=0) is False
+    stopper = started(scheduler.stop)
+    wait_for(lambda: len(scheduler._waiters) == 2 and stopped_loop._ready, "the stop waits")
+    if runs_on:
+        stopped_loop.run_until_complete(asyncio.sleep(0))
+        assert stopper.is_alive()
+    stopped_loop.close()
+    assert join(stopper) is True
+    assert scheduler.stop(wait=False) is True and not scheduler.busy
+
+
+def test_scheduler_stops_if_its_loop_is_closed_before_a_start_begins(supervisor, clock, caplog,
+                                                                     stopped_loop):
+    scheduler = supervisor.create_async_job_scheduler("mine", aloop=stopped_loop)
+    job = scheduler.create_threadsafe(_nothing, interval=10)
+    clock.settle()                      # the timer has posted the start
+    stopped_loop.close()
+    clock.forward(10)
+    clock.settle()
+    assert not job.active and not scheduler.active and not job.missed
+    assert caplog.text.count("is stopped: its loop is closed") == 1
+
+
+def test_last_start_in_a_closed_loop_does_not_keep_the_program_alive(supervisor, clock,
+                                                                     stopped_loop):
+    scheduler = supervisor.create_async_job_scheduler("mine", aloop=stopped_loop)
+    scheduler.create_threadsafe(_nothing, number=1)
+    clock.settle()
+    assert scheduler.busy
+    stopped_loop.close()
+    assert not scheduler.busy
