@@ -208,6 +208,7 @@ class Backend:
         :raises ResultBackendError: (an OSError) the store cannot be written. The results stay in
             memory, and the write is repeated.
         :raises WaitTimeoutError: (a TimeoutError) the results were not stored in time.
+        :raises WaitDeadlockError: (a RuntimeError) ``write()`` of the backend calls this.
         """
         for writer in self._writers:
             writer.flush(timeout)

@@ -25,7 +25,7 @@ from .._log import log
 from .._threads import PackageThread
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.task import Task
-from ..errors import ResultBackendError, WaitTimeoutError
+from ..errors import ResultBackendError, WaitDeadlockError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -242,8 +242,14 @@ class ResultWriter:
         :param timeout: seconds to wait at most (default: None, no limit).
         :raises ResultBackendError: the store cannot be written now; the write is repeated later.
         :raises WaitTimeoutError: the results were not stored in time.
+        :raises WaitDeadlockError: the backend's own ``write()`` or ``delete()`` calls this.
         """
         deadline = deadline_of(timeout)
+        with self._lock:                    # while the thread starts, it is not known yet
+            is_here = self.is_here()
+        if is_here and deadline is None:
+            raise WaitDeadlockError("a flush() in the thread that stores the results waits for "
+                                    "itself; leave it out of write() and delete() of the backend")
         request = _FlushRequest()
         self._flush_requests.append(request)
         with self._lock:
@@ -289,17 +295,21 @@ class ResultWriter:
         with self._lock:
             self._close_deadline = limit if deadline is None else min(deadline, limit)
             self._running = False
-            if self._has_work() or self._writing:
+            if self._has_work() or self._writing or self._has_old_addresses():
                 self._start_thread()
             thread = self._thread
         self._wake()
         if thread is not None and not self._join(thread, began, deadline):
             held = self._held()
-            log.error("%d result(s) of supervisor %s were not stored before its end: a write() of "
-                      "the result backend has not ended; give what it calls a timeout", held,
-                      self.supervisor_id)
+            if held:
+                log.error("%d result(s) of supervisor %s were not stored before its end: a write() "
+                          "of the result backend has not ended; give what it calls a timeout",
+                          held, self.supervisor_id)
+            elif not self.is_here():
+                log.warning("an address that is no more stays in the store of supervisor %s: a "
+                            "delete() of the result backend has not ended; give what it calls a "
+                            "timeout", self.supervisor_id)
             return held
-        self._withdraw_addresses()
         return self._held()
 
     def _join(self, thread: threading.Thread, began: float, deadline: float | None) -> bool:
@@ -323,18 +333,6 @@ class ResultWriter:
         """Return True in the writer's thread, where a backend's ``write()`` runs."""
         # Not current_thread(), which makes a lasting object for a thread that it does not know.
         return self._thread is not None and self._thread.ident == threading.get_ident()
-
-    def _withdraw_addresses(self) -> None:
-        """Remove the addresses if this process takes no requests any more."""
-        if self.backend.address is not None:
-            return
-        for key in list(self._published):
-            try:
-                self.backend.delete(key)
-            except Exception as error:      # the entry is useless, but harmless
-                log.debug("results of supervisor %s: an address that is no more stays in the "
-                          "store: %s", self.supervisor_id, error)
-            self._published.pop(key, None)
 
     def _reset_after_fork(self) -> None:
         # The thread belongs to the parent process, which also stores all that is here.
@@ -368,6 +366,8 @@ class ResultWriter:
             for request in requests:
                 request.finish(error)
             if error is None:
+                if not self._running:
+                    self._withdraw_addresses()
                 if self._may_exit():
                     return
                 if self._sleep():
@@ -376,6 +376,7 @@ class ResultWriter:
                     self._linger()
                 continue
             if self._may_abandon(error):
+                self._withdraw_addresses()
                 return
             if pause == RETRY_PAUSE:
                 log.error("results of supervisor %s cannot be stored, and are held in memory until "
@@ -385,6 +386,25 @@ class ResultWriter:
                 left = max(0.0, min(pause, self._close_deadline - monotonic()))
             self._wakeup.acquire(True, left)    # a flush, or the end, repeats the write at once
             pause = min(2 * pause, MAX_RETRY_PAUSE)
+
+    def _has_old_addresses(self) -> bool:
+        """Return True if addresses are stored, though this process takes no requests any more."""
+        return bool(self._published) and self.backend.address is None
+
+    def _withdraw_addresses(self) -> None:
+        """Remove the old addresses.
+
+        In the writer's thread, since a ``delete()`` of the backend may block.
+        """
+        if not self._has_old_addresses():
+            return
+        for key in list(self._published):
+            try:
+                self.backend.delete(key)
+            except BaseException as error:      # the entry is useless, but harmless
+                log.debug("results of supervisor %s: an address that is no more stays in the "
+                          "store: %s", self.supervisor_id, error)
+            self._published.pop(key, None)
 
     def _has_work(self) -> bool:
         """Return True if anything is to be stored. (lock held)"""

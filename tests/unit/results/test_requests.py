@@ -12,10 +12,11 @@ from atasker_like import (TT_COROUTINE, TT_MP, AsyncResult, BackendNotConfigured
                           InvalidArgumentError, MemoryBackend, ResultBackendError,
                           ServiceConnectionError, SQLiteBackend, StoredResult,
                           SupervisorStoppedError, SyncResult, TaskNotFoundError, TaskState,
-                          background_task, current_task)
+                          WaitDeadlockError, background_task, current_task)
+from atasker_like.results import writer
 from atasker_like.results.writer import ADDRESS_PREFIX
 from tests.support import PATIENCE, ROOT
-from tests.support.threads import wait_for
+from tests.support.threads import join, started, wait_for
 
 
 def sync_cancel(task_id, backend):
@@ -389,3 +390,82 @@ def test_open_client_does_not_keep_the_program_alive():
                           stderr=subprocess.PIPE,
                           universal_newlines=True, timeout=PATIENCE, check=True)
     assert (done.stdout, done.stderr) == ("42\n", "")
+
+
+# -- a delete() that does not end ------------------------------------------------------------------
+
+
+class BlockingDelete(MemoryBackend):
+    """Its delete() blocks while ``gate`` is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.reached = threading.Event(), threading.Event()
+
+    def delete(self, task_id):
+        self.reached.set()
+        assert self.gate.wait(PATIENCE)
+        return super().delete(task_id)
+
+
+@pytest.fixture
+def blocking(supervisor):
+    backend = BlockingDelete()
+    supervisor.set_result_backend(backend)
+    yield backend
+    backend.gate.set()
+    backend.flush(PATIENCE)
+    supervisor.set_result_backend(None)
+
+
+def test_stop_ends_although_the_delete_of_an_address_blocks(supervisor, blocking, tmp_path, caplog,
+                                                            monkeypatch):
+    monkeypatch.setattr(writer, "CLOSE_TIMEOUT", 0.01)
+    blocking.serve(tmp_path / "requests.sock")
+    task = supervisor.put_task(abs, (-1,))
+    blocking.flush(PATIENCE)
+    stopping = started(supervisor.stop)
+    assert blocking.reached.wait(PATIENCE)
+    report = join(stopping)
+    assert report.complete and report.results_left == 0
+    assert sum("delete() of the result backend has not ended" in message
+               for message in caplog.messages) == 1
+    blocking.gate.set()
+    wait_for(lambda: not any(key.startswith(ADDRESS_PREFIX) for key in blocking.keys()),
+             "the end of the delete")
+    assert blocking.find(task.id).state is TaskState.SUCCESS
+
+
+def test_results_are_stored_while_a_delete_blocks(supervisor, blocking):
+    first = supervisor.put_task(abs, (-1,))
+    blocking.flush(PATIENCE)
+    deleting = started(lambda: asyncio.run(blocking.delete_result(first.id)))
+    assert blocking.reached.wait(PATIENCE)
+    second = supervisor.put_task(abs, (-2,))
+    second.wait(PATIENCE)
+    blocking.flush(PATIENCE)
+    assert second.id in blocking.keys()
+    assert supervisor.stop(wait=PATIENCE).complete
+    blocking.gate.set()
+    assert join(deleting) is True
+
+
+def test_flush_in_the_thread_that_stores_is_refused(supervisor):
+    raised = []
+
+    class Flushing(MemoryBackend):
+        def write(self, entries):
+            try:
+                self.flush()
+            except WaitDeadlockError as error:
+                raised.append(str(error))
+            super().write(entries)
+
+    backend = Flushing()
+    supervisor.set_result_backend(backend)
+    task = supervisor.put_task(abs, (-1,))
+    task.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert backend.find(task.id).result == 1
+    assert raised and "waits for itself" in raised[0]
+    supervisor.set_result_backend(None)
