@@ -41,35 +41,14 @@ from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .initializers import check_async_initializer, check_initializer, initializing
-from .loop_mailbox import mailbox_of
+from .waits import CoroutineWait, ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Coroutine, Protocol, Sequence
+    from typing import Any, Callable, Coroutine, Sequence
 
-    from .loop_mailbox import FutureWaiter, LoopMailbox
-    from .spec import TaskSpec
-
-    class WaitedTask(Protocol):
-        """A task that waits, or that a wait is for."""
-
-        _spec: TaskSpec
-        _status: int
-        _waiters: Any
-
-        @property
-        def name(self) -> str: ...
-
-        @property
-        def short_id(self) -> str: ...
-
-        def __hash__(self) -> int: ...
-        def done(self) -> bool: ...
-        def _add_waiter(self, waiter: Callable[[], None]) -> bool: ...
-        def _remove_waiter(self, waiter: Callable[[], None]) -> None: ...
-
-    #: Waits, each with the one of its tasks that the circle goes through.
-    Circle = list["tuple[Wait, WaitedTask]"]
+    from .loop_mailbox import FutureWaiter
+    from .waits import Circle, WaitedTask
 
 __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_for",
            "block_on", "is_plain_thread", "warn_of_idle_loop"]
@@ -79,155 +58,6 @@ QUEUED = int(TaskStatus.QUEUED)
 LOOKED_AT = 64
 #: The most circles that warnings are logged for, one each.
 _WARNED_MOST = 1000
-
-
-class Wait:
-    """One wait of a task in a thread.
-
-    It does not change, except when it is confirmed.
-    """
-
-    __slots__ = ("waiter", "tasks", "certain")
-
-    loop: Any = None                            # the event loop that the wait blocks, or None
-
-    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
-                 certain: bool) -> None:
-        self.waiter: WaitedTask | None = waiter  # the task that waits, or None
-        self.tasks: Sequence[WaitedTask] = tasks  # the tasks that it waits for
-        self.certain: bool = certain  # it has no timeout, and needs all of the tasks
-
-    def subject(self) -> str:
-        """Return a name of the waiting code, for messages."""
-        return "the code" if self.waiter is None else _named(self.waiter)
-
-
-class _UnconfirmedWait(Wait):
-    """A wait that is certain only after a check in its loop."""
-
-    __slots__ = ("confirmed",)
-
-    waiter: WaitedTask
-
-    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool) -> None:
-        Wait.__init__(self, waiter, tasks, certain)
-        self.confirmed: bool = False
-
-    def mailbox(self) -> LoopMailbox:
-        """Return the mailbox of the loop in which the wait is confirmed."""
-        raise NotImplementedError
-
-    def is_plain(self) -> bool:
-        """Return True if only the end of its tasks ends the wait. Call it in the loop."""
-        raise NotImplementedError
-
-    def fail(self, error: WaitDeadlockError) -> None:
-        """End the wait with an error. Call it in the loop."""
-        raise NotImplementedError
-
-
-class _LoopWait(Wait):
-    """A wait of a thread that runs an event loop; ``waiter`` is its task, or None."""
-
-    __slots__ = ("loop", "_speaker")
-
-    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask], certain: bool,
-                 loop: Any) -> None:
-        Wait.__init__(self, waiter, tasks, certain)
-        self.loop = loop
-        # The context may be a copy of one that belongs to a task of another loop.
-        coroutine = current_coroutine_task.get()
-        here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop
-        self._speaker = coroutine if here else waiter
-
-    def subject(self) -> str:
-        return "the code" if self._speaker is None else _named(self._speaker)
-
-
-class _CoroutineWait(_UnconfirmedWait):
-    """A wait of a coroutine."""
-
-    __slots__ = ("waker",)
-
-    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
-                 waker: FutureWaiter) -> None:
-        _UnconfirmedWait.__init__(self, waiter, tasks, certain)
-        self.waker: FutureWaiter = waker        # the waiter that wakes the coroutine
-
-    def mailbox(self) -> LoopMailbox:
-        return self.waker.mailbox
-
-    def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
-                              self.waker.future)
-
-    def fail(self, error: WaitDeadlockError) -> None:
-        if not self.waker.future.done():
-            self.waker.future.set_exception(error)
-
-
-class _RunWait(_CoroutineWait):
-    """A wait of a coroutine that another thread blocks for in ALoop.run()."""
-
-    __slots__ = ("loop", "_runner")
-
-    def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], certain: bool,
-                 waker: FutureWaiter) -> None:
-        waiter: Any = run.waiter
-        _CoroutineWait.__init__(self, waiter, tasks, certain, waker)
-        self.loop = run.blocked
-        self._runner = runner       # the coroutine's asyncio task
-
-    def is_plain(self) -> bool:
-        return _waits_plainly(self._runner, self.waker.future)
-
-
-class _ExecutorWait(_UnconfirmedWait):
-    """A wait of an executor's thread, in a call that a coroutine task awaits."""
-
-    __slots__ = ("error", "over", "_call", "_future", "_acquire")
-
-    def __init__(self, tasks: Sequence[WaitedTask], certain: bool, call: Any, acquire: Any) -> None:
-        _UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
-        self.error: WaitDeadlockError | None = None
-        self.over = False
-        self._call = call           # the executor's future
-        self._future: Any = None    # the asyncio future that the call resolves
-        self._acquire = acquire     # of the lock that the thread blocks on
-
-    def find_waiter(self) -> bool:
-        """Find the task that awaits the call. Return True if there is one.
-
-        After ``run_in_executor()`` and ``to_thread()``, a callback of the executor's future refers
-        to the asyncio future, and a callback of the asyncio future has the context of the task.
-        """
-        for callback in tuple(getattr(self._call, "_done_callbacks", ())):
-            for cell in getattr(callback, "__closure__", None) or ():
-                for entry in getattr(cell.cell_contents, "_callbacks", None) or ():
-                    context = entry[1] if isinstance(entry, tuple) else {}
-                    task = context.get(current_coroutine_task)
-                    if task is not None:
-                        self._future, self.waiter = cell.cell_contents, task
-                        return True
-        return False
-
-    def mailbox(self) -> LoopMailbox:
-        return mailbox_of(self._future.get_loop())
-
-    def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
-
-    def fail(self, error: WaitDeadlockError) -> None:
-        lock = self._acquire.__self__       # the lock that the thread blocks on
-        for task in self.tasks:
-            task._remove_waiter(lock.release)
-        # If a task has ended, it wakes the thread instead.
-        if not any(task.done() for task in self.tasks):
-            self.error = error
-            try:
-                lock.release()
-            except RuntimeError:        # the lock has been released already
-                pass
 
 
 # A finalizer may come in between, in the same thread, and wait too. So the lock is reentrant, and
@@ -274,7 +104,7 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                     # A circle goes through a wait for this task.
                     circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
             else:
-                wait = in_loop = _LoopWait(waiter, tasks, certain, loop)
+                wait = in_loop = LoopWait(waiter, tasks, certain, loop)
                 with _lock:
                     _loops[loop] = in_loop
                     if waiter is not None:
@@ -367,7 +197,7 @@ def _call_of_thread() -> Any:
 
 def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable[..., bool],
                        deadline: float | None, certain: bool) -> bool:
-    wait = _ExecutorWait(tasks, certain, call, acquire)
+    wait = ExecutorWait(tasks, certain, call, acquire)
     try:
         with call._condition:
             known = wait.find_waiter()
@@ -386,7 +216,7 @@ def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable
         await_ends(wait)
 
 
-def _call_is_awaited(call: Any, wait: _ExecutorWait, callback: Callable[..., Any]) -> None:
+def _call_is_awaited(call: Any, wait: ExecutorWait, callback: Callable[..., Any]) -> None:
     # Replaces add_done_callback() of the executor's future for one call, in the loop.
     vars(call).pop("add_done_callback", None)
     call.add_done_callback(callback)
@@ -395,7 +225,7 @@ def _call_is_awaited(call: Any, wait: _ExecutorWait, callback: Callable[..., Any
         loop.call_soon(_enter_executor_wait, wait)      # when the coroutine awaits the call
 
 
-def _enter_executor_wait(wait: _ExecutorWait) -> None:
+def _enter_executor_wait(wait: ExecutorWait) -> None:
     with _lock:
         if wait.over or not wait.find_waiter():
             return
@@ -497,7 +327,7 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 
 
 def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
-                 certain: bool) -> _CoroutineWait | None:
+                 certain: bool) -> CoroutineWait | None:
     """Enter the wait of a coroutine for tasks. Return it for :func:`await_ends`.
 
     Return None outside of a task.
@@ -510,7 +340,7 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
     waiter = _task_of_coroutine()
     if waiter is None:
         return None
-    wait = _CoroutineWait(waiter, tasks, certain, waker)
+    wait = CoroutineWait(waiter, tasks, certain, waker)
     with _lock:
         _coroutines.setdefault(waiter, []).append(wait)
         circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
@@ -533,10 +363,10 @@ def _task_of_coroutine() -> WaitedTask | None:
 
 
 def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker: FutureWaiter,
-                  certain: bool) -> _CoroutineWait | None:
+                  certain: bool) -> CoroutineWait | None:
     if run.waiter is None and run.blocked is None:
         return None
-    wait = _RunWait(run, runner, tasks, certain, waker)
+    wait = RunWait(run, runner, tasks, certain, waker)
     with _lock:
         if run.waiter is not None:
             _coroutines.setdefault(run.waiter, []).append(wait)
@@ -552,7 +382,7 @@ def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
     """Warn, once a loop, of a wait for a task whose loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
-                    "in another thread", _named(task))
+                    "in another thread", named(task))
 
 
 def await_ends(wait: Wait) -> None:
@@ -567,7 +397,7 @@ def await_ends(wait: Wait) -> None:
                 del _coroutines[wait.waiter]
 
 
-def _confirm(wait: _UnconfirmedWait) -> None:
+def _confirm(wait: UnconfirmedWait) -> None:
     # Runs in the loop of the waiting coroutine, after the step in which its wait began.
     wait.certain = wait.certain and wait.is_plain()
     wait.confirmed = True
@@ -653,23 +483,13 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
     if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early
            for wait, task in circle):
         for wait, _ in circle:
-            if isinstance(wait, _UnconfirmedWait) and not wait.confirmed:
+            if isinstance(wait, UnconfirmedWait) and not wait.confirmed:
                 wait.mailbox().post(_confirm, wait)
                 return None
         return WaitDeadlockError(describe(circle))
     if _is_new(*(task.name for _, task in circle)):
         log.warning("%s. If no timeout ends one of these waits, they never end", describe(circle))
     return None
-
-
-def _named(task: WaitedTask) -> str:
-    return f"task {task.name} ({task.short_id})"
-
-
-def _waits_plainly(running: Any, future: Any) -> bool:
-    from .suspended import waits_plainly
-
-    return waits_plainly(running, future)
 
 
 def _full_lane_of(tasks: Sequence[WaitedTask]) -> Any:

@@ -1,15 +1,13 @@
 """The messages about waits that cannot end."""
 from __future__ import annotations
 
+from .waits import named
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-__all__ = ["describe", "named"]
-
-
-def named(task: Any) -> str:
-    return f"task {task.name} ({task.short_id})"
+__all__ = ["describe"]
 
 
 def describe(circle: Sequence[tuple[Any, Any]]) -> str:

@@ -1,0 +1,200 @@
+"""The waits of the graph: which code waits, for which tasks, and how to end the wait.
+
+A wait of a thread is certain at once. A wait of a coroutine, or of an executor's thread, is checked
+in its loop before it counts as certain.
+"""
+from __future__ import annotations
+
+from .current import current_coroutine_task
+from .loop_mailbox import mailbox_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol, Sequence
+
+    from ..errors import WaitDeadlockError
+    from .loop_mailbox import FutureWaiter, LoopMailbox
+    from .spec import TaskSpec
+
+    class WaitedTask(Protocol):
+        """A task that waits, or that a wait is for."""
+
+        _spec: TaskSpec
+        _status: int
+        _waiters: Any
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def short_id(self) -> str: ...
+
+        def __hash__(self) -> int: ...
+        def done(self) -> bool: ...
+        def _add_waiter(self, waiter: Callable[[], None]) -> bool: ...
+        def _remove_waiter(self, waiter: Callable[[], None]) -> None: ...
+
+    #: Waits, each with the one of its tasks that the circle goes through.
+    Circle = list["tuple[Wait, WaitedTask]"]
+
+__all__ = ["CoroutineWait", "ExecutorWait", "LoopWait", "RunWait", "UnconfirmedWait", "Wait",
+           "named"]
+
+
+class Wait:
+    """One wait of a task in a thread.
+
+    It does not change, except when it is confirmed.
+    """
+
+    __slots__ = ("waiter", "tasks", "certain")
+
+    loop: Any = None                            # the event loop that the wait blocks, or None
+
+    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
+                 certain: bool) -> None:
+        self.waiter: WaitedTask | None = waiter  # the task that waits, or None
+        self.tasks: Sequence[WaitedTask] = tasks  # the tasks that it waits for
+        self.certain: bool = certain  # it has no timeout, and needs all of the tasks
+
+    def subject(self) -> str:
+        """Return a name of the waiting code, for messages."""
+        return "the code" if self.waiter is None else named(self.waiter)
+
+
+class UnconfirmedWait(Wait):
+    """A wait that is certain only after a check in its loop."""
+
+    __slots__ = ("confirmed",)
+
+    waiter: WaitedTask
+
+    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool) -> None:
+        Wait.__init__(self, waiter, tasks, certain)
+        self.confirmed: bool = False
+
+    def mailbox(self) -> LoopMailbox:
+        """Return the mailbox of the loop in which the wait is confirmed."""
+        raise NotImplementedError
+
+    def is_plain(self) -> bool:
+        """Return True if only the end of its tasks ends the wait. Call it in the loop."""
+        raise NotImplementedError
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        """End the wait with an error. Call it in the loop."""
+        raise NotImplementedError
+
+
+class LoopWait(Wait):
+    """A wait of a thread that runs an event loop; ``waiter`` is its task, or None."""
+
+    __slots__ = ("loop", "_speaker")
+
+    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask], certain: bool,
+                 loop: Any) -> None:
+        Wait.__init__(self, waiter, tasks, certain)
+        self.loop = loop
+        # The context may be a copy of one that belongs to a task of another loop.
+        coroutine = current_coroutine_task.get()
+        here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop
+        self._speaker = coroutine if here else waiter
+
+    def subject(self) -> str:
+        return "the code" if self._speaker is None else named(self._speaker)
+
+
+class CoroutineWait(UnconfirmedWait):
+    """A wait of a coroutine."""
+
+    __slots__ = ("waker",)
+
+    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
+                 waker: FutureWaiter) -> None:
+        UnconfirmedWait.__init__(self, waiter, tasks, certain)
+        self.waker: FutureWaiter = waker        # the waiter that wakes the coroutine
+
+    def mailbox(self) -> LoopMailbox:
+        return self.waker.mailbox
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
+                              self.waker.future)
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        if not self.waker.future.done():
+            self.waker.future.set_exception(error)
+
+
+class RunWait(CoroutineWait):
+    """A wait of a coroutine that another thread blocks for in ALoop.run()."""
+
+    __slots__ = ("loop", "_runner")
+
+    def __init__(self, run: Any, runner: Any, tasks: Sequence[WaitedTask], certain: bool,
+                 waker: FutureWaiter) -> None:
+        waiter: Any = run.waiter
+        CoroutineWait.__init__(self, waiter, tasks, certain, waker)
+        self.loop = run.blocked
+        self._runner = runner       # the coroutine's asyncio task
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self._runner, self.waker.future)
+
+
+class ExecutorWait(UnconfirmedWait):
+    """A wait of an executor's thread, in a call that a coroutine task awaits."""
+
+    __slots__ = ("error", "over", "_call", "_future", "_acquire")
+
+    def __init__(self, tasks: Sequence[WaitedTask], certain: bool, call: Any, acquire: Any) -> None:
+        UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
+        self.error: WaitDeadlockError | None = None
+        self.over = False
+        self._call = call           # the executor's future
+        self._future: Any = None    # the asyncio future that the call resolves
+        self._acquire = acquire     # of the lock that the thread blocks on
+
+    def find_waiter(self) -> bool:
+        """Find the task that awaits the call. Return True if there is one.
+
+        After ``run_in_executor()`` and ``to_thread()``, a callback of the executor's future refers
+        to the asyncio future, and a callback of the asyncio future has the context of the task.
+        """
+        for callback in tuple(getattr(self._call, "_done_callbacks", ())):
+            for cell in getattr(callback, "__closure__", None) or ():
+                for entry in getattr(cell.cell_contents, "_callbacks", None) or ():
+                    context = entry[1] if isinstance(entry, tuple) else {}
+                    task = context.get(current_coroutine_task)
+                    if task is not None:
+                        self._future, self.waiter = cell.cell_contents, task
+                        return True
+        return False
+
+    def mailbox(self) -> LoopMailbox:
+        return mailbox_of(self._future.get_loop())
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        lock = self._acquire.__self__       # the lock that the thread blocks on
+        for task in self.tasks:
+            task._remove_waiter(lock.release)
+        # If a task has ended, it wakes the thread instead.
+        if not any(task.done() for task in self.tasks):
+            self.error = error
+            try:
+                lock.release()
+            except RuntimeError:        # the lock has been released already
+                pass
+
+
+def named(task: WaitedTask) -> str:
+    return f"task {task.name} ({task.short_id})"
+
+
+def _waits_plainly(running: Any, future: Any) -> bool:
+    from .suspended import waits_plainly
+
+    return waits_plainly(running, future)
