@@ -401,7 +401,8 @@ class ALoop:
         :return: its result.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
             thread; or the loop ended before the coroutine.
-        :raises WaitDeadlockError: (a RuntimeError) code that waits for this task blocks the loop.
+        :raises WaitDeadlockError: (a RuntimeError) code that waits for the calling code blocks the
+            loop.
         """
         self._check_coroutine("run", coro)
         running = self._running

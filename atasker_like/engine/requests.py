@@ -16,7 +16,7 @@ _requests: dict[str, tuple[Any, graph.Wait | None]] = {}
 def request_begins(request_id: str) -> None:
     """Enter the wait of a coroutine for the answer to a request. Its task is not known yet."""
     run = graph._run_of_coroutine() if graph._runs else None
-    _requests[request_id] = (graph._task_of_coroutine() if run is None else run[0].waiter), None
+    _requests[request_id] = (graph._task_of_coroutine() if run is None else run[0]), None
 
 
 def request_accepted(request_id: str, task: Any) -> None:

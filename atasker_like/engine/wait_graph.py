@@ -4,8 +4,8 @@
 
     task in a thread ──── value(), wait_completed() ──> Wait: the task, and its thread's loop if any
     task in a loop ────── await ─────────────────────> Wait: the task
-    task that blocks in ALoop.run() ──────────────────> LoopRun: the task, the loop that it needs,
-                                                       and a Wait for each await of the coroutine
+    code that blocks in ALoop.run() ──────────────────> Wait: for a LoopRun, which needs its loop
+    coroutine of a LoopRun ── await ──────────────────> Wait: the LoopRun
     task that awaits a call in an executor's thread ─> Wait, while that thread blocks for tasks
                                                           │
               circle? <── along the tasks waited for ─────┘ each new wait looks for one
@@ -34,6 +34,7 @@ from threading import current_thread
 from time import monotonic
 
 from .._atomics import RLock
+from .._inspect import name_of
 from .._log import log
 from .._patched import made_anew
 from ..constants import TaskStatus
@@ -41,14 +42,18 @@ from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .initializers import check_async_initializer, check_initializer, initializing
-from .waits import CoroutineWait, ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait, named
+from .waits import (CoroutineWait, ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait,
+                    WaitedCall, named)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Sequence
 
     from .loop_mailbox import FutureWaiter
-    from .waits import Circle, WaitedTask
+    from .waits import Circle, Waited
+
+    #: Waits of a thread: the dict, the key, and the wait that the entry replaces.
+    Entries = list["tuple[dict[Any, Wait], Any, Wait | None]"]
 
 __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_for",
            "block_on", "is_plain_thread", "warn_of_idle_loop"]
@@ -65,17 +70,17 @@ _WARNED_MOST = 1000
 # that still finds the entry sees that the task of that wait has ended.
 #: Guards the waits: entering one, and searching for circles.
 _lock = made_anew(lambda: RLock())
-_threads: dict[WaitedTask, Wait] = {}                   # by waiting task
+_threads: dict[Waited, Wait] = {}                       # by waiting task or LoopRun
 _loops: dict[Any, Wait] = {}                            # by blocked loop
-_coroutines: dict[WaitedTask | None, list[Wait]] = {}   # by waiting task; None outside of a task
-_runs: dict[Any, LoopRun] = {}                          # by blocking task, or by the LoopRun itself
+_coroutines: dict[Waited | None, list[Wait]] = {}       # by waiting task or LoopRun
+_runs: dict[LoopRun, LoopRun] = {}                      # those under way
 _warned: set[frozenset[str]] = set()
 
 
 # -- threads ---------------------------------------------------------------------------------------
 
 
-def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline: float | None,
+def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: float | None,
              certain: bool) -> bool:
     """Block like :func:`block`, in a thread that waits for tasks.
 
@@ -94,22 +99,16 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
         if call is None:
             return block(acquire, deadline)
         return _block_in_executor(call, tasks, acquire, deadline, certain)
+    wait = (Wait(waiter, tasks, certain) if loop is None
+            else LoopWait(waiter, tasks, certain, loop))
+    entered: Entries = []
     try:
         try:
-            if loop is None:
-                assert waiter is not None
-                wait = Wait(waiter, tasks, certain)
-                with _lock:
-                    _threads[waiter] = wait
-                    # A circle goes through a wait for this task.
-                    circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
-            else:
-                wait = in_loop = LoopWait(waiter, tasks, certain, loop)
-                with _lock:
-                    _loops[loop] = in_loop
-                    if waiter is not None:
-                        _threads[waiter] = wait
-                    circle = _circle_of(wait)
+            with _lock:
+                _enter(wait, entered)
+                # A circle goes through a wait for this task, or for one that needs the loop.
+                circle = (_circle_of(wait) if waiter is None or loop is not None
+                          or waiter._waiters and _may_lead_back(wait) else None)
             if circle is not None:
                 error = _judge(circle)
                 if error is not None:
@@ -120,15 +119,31 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                     _warn_of_stuck_lane(lane)
             return block(acquire, deadline)
         finally:
-            if waiter is not None:
-                _threads.pop(waiter, None)
-            if loop is not None:
-                _loops.pop(loop, None)
+            _leave(entered)
     except BaseException:           # an interrupt may have come within the `finally` block
-        if waiter is not None:
-            _threads.pop(waiter, None)
-        _loops.pop(loop, None)
+        _leave(entered)
         raise
+
+
+def _enter(wait: Wait, entered: Entries) -> None:
+    """Enter the wait of a thread. (lock held)
+
+    :param entered: what :func:`_leave` needs: for each entry, where it is and what it replaces. A
+        finalizer or a signal handler may begin a wait in the middle of another one.
+    """
+    for waits, key in ((_threads, wait.waiter), (_loops, wait.loop)):
+        if key is not None:
+            entered.append((waits, key, waits.get(key)))
+            waits[key] = wait
+
+
+def _leave(entered: Entries) -> None:
+    """Remove the wait of a thread. Interrupted callers repeat this."""
+    for waits, key, outer in entered:
+        if outer is None:
+            waits.pop(key, None)
+        else:
+            waits[key] = outer
 
 
 def block_for(tasks: Sequence[Any], acquire: Callable[..., bool], deadline: float | None,
@@ -154,8 +169,8 @@ def block_for(tasks: Sequence[Any], acquire: Callable[..., bool], deadline: floa
 def _may_lead_back(wait: Wait) -> bool:
     """Return False if none of the tasks waits. (lock held)"""
     for task in wait.tasks:
-        if (task is wait.waiter or task in _threads or task in _coroutines or task in _runs
-                or (_loops and task._spec.pool.loop_of(task) in _loops)):
+        if (task is wait.waiter or task in _threads or task in _coroutines
+                or (_loops and _loop_needed_by(task) in _loops)):
             return True
     return False
 
@@ -195,7 +210,7 @@ def _call_of_thread() -> Any:
     return None if frame is None else getattr(frame.f_locals.get("self"), "future", None)
 
 
-def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable[..., bool],
+def _block_in_executor(call: Any, tasks: Sequence[Waited], acquire: Callable[..., bool],
                        deadline: float | None, certain: bool) -> bool:
     wait = ExecutorWait(tasks, certain, call, acquire)
     try:
@@ -238,71 +253,74 @@ def _enter_executor_wait(wait: ExecutorWait) -> None:
 # -- ALoop.run() -----------------------------------------------------------------------------------
 
 
-class LoopRun:
-    """An unlimited wait of a thread for a coroutine in the loop of another thread.
+class LoopRun(WaitedCall):
+    """A coroutine in the loop of another thread, and the unlimited wait of a thread for its end.
 
     It is a context manager around the start of the coroutine and the wait. A circle can go through
     it only in a task, or in a thread whose loop is blocked.
     """
 
-    __slots__ = ("waiter", "blocked", "loop", "coro", "_future", "_key")
+    __slots__ = ("coro", "_wait", "_entered", "_loop", "_future")
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
         pool_thread = current.pool_thread
-        self.blocked: Any = running_loop()  # the loop that the caller blocks, or None
-        outer = _run_of_coroutine() if _runs and self.blocked is not None else None
-        self.waiter: WaitedTask | None      # the calling task, or None
+        blocked = running_loop()
+        outer = _run_of_coroutine() if _runs and blocked is not None else None
+        waiter: Any = None
         if outer is not None:
-            self.waiter = outer[0].waiter
+            waiter = outer[0]
         elif pool_thread is not None:
-            self.waiter = pool_thread.task
-        else:
-            coroutine = None if self.blocked is None else current_coroutine_task.get()
-            here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is self.blocked
-            self.waiter = coroutine if here else None
-        self.loop: Any = loop
+            waiter = pool_thread.task
+        self._wait: Wait | None = None      # None if no circle can go through it
+        if blocked is not None:
+            self._wait = in_loop = LoopWait(waiter, (self,), True, blocked)
+            if waiter is None:
+                in_loop.waiter = in_loop.coroutine
+        elif waiter is not None:
+            self._wait = Wait(waiter, (self,), True)
+        self._entered: Entries = []
+        self._loop: Any = loop
         self.coro: Coroutine[Any, Any, Any] = coro
         self._future: Any = None
-        self._key = self if self.waiter is None else self.waiter
 
     def start(self, start: Callable[[Any], Any]) -> Any:
         """Start the coroutine and return its future.
 
         :param start: called with the coroutine; runs it in a copy of this thread's context.
-        :raises WaitDeadlockError: code that waits for this task blocks the loop.
+        :raises WaitDeadlockError: the wait for the coroutine cannot end.
         """
-        if self.waiter is None and self.blocked is None:
+        if self._wait is None:
             return start(self.coro)
         token = _run_here.set(self)
         try:
-            _runs[self._key] = self
-            future = start(self.coro)
+            _runs[self] = self
+            self._future = future = start(self.coro)
         finally:
             _run_here.reset(token)
-        circle = None
         with _lock:
-            self._future = future
-            blocking = _loops.get(self.loop)
-            if blocking is not None:
-                circle = _circle_of(blocking)
+            _enter(self._wait, self._entered)
+            circle = _circle_of(self._wait)
         error = None if circle is None else _judge(circle)
         if error is not None:
             future.cancel()
             raise error
         return future
 
-    def needs_loop(self) -> bool:
-        """Return True if the coroutine has been started and has not ended.
+    def done(self) -> bool:
+        return self._future is not None and bool(self._future.done())
 
-        During the start, start() itself searches for a circle.
-        """
-        return self._future is not None and not self._future.done()
+    def loop(self) -> Any:
+        return self._loop
+
+    def label(self) -> str:
+        return f"coroutine {name_of(self.coro)}"
 
     def __enter__(self) -> LoopRun:
         return self
 
     def __exit__(self, *error: object) -> None:
-        _runs.pop(self._key, None)
+        _leave(self._entered)
+        _runs.pop(self, None)
 
 
 _run_here: ContextVar[LoopRun | None] = ContextVar("atasker_like.run", default=None)
@@ -326,7 +344,7 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 # -- coroutines ------------------------------------------------------------------------------------
 
 
-def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
+def await_begins(tasks: Sequence[Waited], waker: FutureWaiter,
                  certain: bool) -> CoroutineWait | None:
     """Enter the wait of a coroutine for tasks. Return it for :func:`await_ends`.
 
@@ -352,33 +370,28 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
     return wait
 
 
-def _task_of_coroutine() -> WaitedTask | None:
+def _task_of_coroutine() -> Waited | None:
     """Return the task to which the running coroutine belongs, or None."""
     pool_thread = current.pool_thread
     if pool_thread is None:
         return current_coroutine_task.get()
     inside = task_of_inner_loop.get()
-    task: WaitedTask | None = pool_thread.task
+    task: Waited | None = pool_thread.task
     return task if inside is None or inside[0] is not task else inside[1]
 
 
-def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker: FutureWaiter,
-                  certain: bool) -> CoroutineWait | None:
-    if run.waiter is None and run.blocked is None:
-        return None
+def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Waited], waker: FutureWaiter,
+                  certain: bool) -> CoroutineWait:
     wait = RunWait(run, runner, tasks, certain, waker)
     with _lock:
-        if run.waiter is not None:
-            _coroutines.setdefault(run.waiter, []).append(wait)
-        if wait.loop is not None:
-            _loops[wait.loop] = wait
-        circle = _circle_of(wait)
+        _coroutines.setdefault(run, []).append(wait)
+        circle = _circle_of(wait) if _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
     return wait
 
 
-def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
+def warn_of_idle_loop(task: Waited, loop: Any) -> None:
     """Warn, once a loop, of a wait for a task whose loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
@@ -388,8 +401,6 @@ def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
 def await_ends(wait: Wait) -> None:
     """Remove the wait of a coroutine."""
     with _lock:
-        if _runs and wait.loop is not None and _loops.get(wait.loop) is wait:
-            del _loops[wait.loop]
         waits = _coroutines.get(wait.waiter)
         if waits is not None and wait in waits:
             waits.remove(wait)
@@ -402,7 +413,7 @@ def _confirm(wait: UnconfirmedWait) -> None:
     wait.certain = wait.certain and wait.is_plain()
     wait.confirmed = True
     with _lock:
-        goes_on = wait in _coroutines.get(wait.waiter, ()) or _loops.get(wait.loop) is wait
+        goes_on = wait in _coroutines.get(wait.waiter, ())
         circle = _circle_of(wait) if goes_on else None
     if circle is not None:
         error = _judge(circle)
@@ -419,7 +430,7 @@ def _warn_of_stuck_lane(lane: Any) -> None:
 
     with _lock:
         held = [] if lane not in stuck_lanes(_threads, _coroutines, LOOKED_AT) else [
-            task.name for task in {*_coroutines, *_threads}
+            _topic(task) for task in {*_coroutines, *_threads}
             if task is not None and task._spec.lane is lane]
     if held and _is_new(f"lane {lane.name}", *held):
         log.warning("%d task(s) hold all slots of a queue, lane or service, and wait for tasks of "
@@ -433,22 +444,22 @@ def _warn_of_stuck_lane(lane: Any) -> None:
 
 def _circle_of(wait: Wait) -> Circle | None:
     """Return the shortest circle that begins with a wait, or None. (lock held)"""
-    origins: dict[Wait, tuple[Wait, WaitedTask] | None] = {wait: None}
+    origins: dict[Wait, tuple[Wait, Waited] | None] = {wait: None}
     waits = deque([wait])
     while waits:
         here = waits.popleft()
         for task in here.tasks[:LOOKED_AT]:
             if task.done():
                 continue
-            loops = _loops_needed_by(task)
-            if task is wait.waiter or wait.loop in loops:
+            loop = _loop_needed_by(task)
+            if task is wait.waiter or wait.loop is not None and wait.loop is loop:
                 circle: Circle = [(here, task)]
                 origin = origins[here]
                 while origin is not None:
                     circle.append(origin)
                     origin = origins[origin[0]]
                 return circle[::-1]
-            following = [*_coroutines.get(task, ()), _threads.get(task), *map(_loops.get, loops)]
+            following = [*_coroutines.get(task, ()), _threads.get(task), _loops.get(loop)]
             for other in following:
                 if other is not None and other not in origins:
                     origins[other] = here, task
@@ -456,12 +467,9 @@ def _circle_of(wait: Wait) -> Circle | None:
     return None
 
 
-def _loops_needed_by(task: WaitedTask) -> list[Any]:
-    """Return the loops of a task and of the coroutine that it blocks for."""
-    run = _runs.get(task)
-    loops = [task._spec.pool.loop_of(task),
-             None if run is None or not run.needs_loop() else run.loop]
-    return [loop for loop in loops if loop is not None]
+def _loop_needed_by(task: Waited) -> Any:
+    """Return the event loop that a task or a call needs, or None."""
+    return task.loop() if isinstance(task, WaitedCall) else task._spec.pool.loop_of(task)
 
 
 def _is_new(*names: str) -> bool:
@@ -471,6 +479,11 @@ def _is_new(*names: str) -> bool:
         return False
     _warned.add(key)
     return True
+
+
+def _topic(task: Any) -> str:
+    name: str = named(task) if isinstance(task, WaitedCall) else task.name
+    return name
 
 
 def _judge(circle: Circle) -> WaitDeadlockError | None:
@@ -487,12 +500,12 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
                 wait.mailbox().post(_confirm, wait)
                 return None
         return WaitDeadlockError(describe(circle))
-    if _is_new(*(task.name for _, task in circle)):
+    if _is_new(*(_topic(task) for _, task in circle)):
         log.warning("%s. If no timeout ends one of these waits, they never end", describe(circle))
     return None
 
 
-def _full_lane_of(tasks: Sequence[WaitedTask]) -> Any:
+def _full_lane_of(tasks: Sequence[Waited]) -> Any:
     """Return the full lane in which one of the tasks waits, or None."""
     for task in tasks[:LOOKED_AT]:
         if task._status == QUEUED and task._spec.lane is not None and task._spec.lane.is_full():

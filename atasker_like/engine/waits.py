@@ -10,32 +10,23 @@ from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol, Sequence
+    from typing import Any, Protocol, Sequence
 
     from ..errors import WaitDeadlockError
     from .loop_mailbox import FutureWaiter, LoopMailbox
-    from .spec import TaskSpec
 
-    class WaitedTask(Protocol):
-        """A task that waits, or that a wait is for."""
+    class Waited(Protocol):
+        """A task, or a :class:`WaitedCall`, that waits, or that a wait is for."""
 
-        _spec: TaskSpec
+        _spec: Any
         _status: int
         _waiters: Any
 
-        @property
-        def name(self) -> str: ...
-
-        @property
-        def short_id(self) -> str: ...
-
         def __hash__(self) -> int: ...
         def done(self) -> bool: ...
-        def _add_waiter(self, waiter: Callable[[], None]) -> bool: ...
-        def _remove_waiter(self, waiter: Callable[[], None]) -> None: ...
 
     #: Waits, each with the one of its tasks that the circle goes through.
-    Circle = list["tuple[Wait, WaitedTask]"]
+    Circle = list["tuple[Wait, Waited]"]
 
 __all__ = ["CoroutineWait", "ExecutorWait", "LoopWait", "RunWait", "UnconfirmedWait", "Wait",
            "named"]
@@ -51,10 +42,10 @@ class Wait:
 
     loop: Any = None                            # the event loop that the wait blocks, or None
 
-    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
+    def __init__(self, waiter: Waited | None, tasks: Sequence[Waited],
                  certain: bool) -> None:
-        self.waiter: WaitedTask | None = waiter  # the task that waits, or None
-        self.tasks: Sequence[WaitedTask] = tasks  # the tasks that it waits for
+        self.waiter: Waited | None = waiter  # the task that waits, or None
+        self.tasks: Sequence[Waited] = tasks  # the tasks that it waits for
         self.certain: bool = certain  # it has no timeout, and needs all of the tasks
 
     def subject(self) -> str:
@@ -62,14 +53,51 @@ class Wait:
         return "the code" if self.waiter is None else named(self.waiter)
 
 
+class _NoSpec:
+    """The part of a TaskSpec that the graph uses, for a call that is no task."""
+
+    timeout = lane = loop = None
+    ends_early = False
+    pool: Any
+
+    @staticmethod
+    def loop_of(task: Any) -> Any:
+        return None
+
+
+_NoSpec.pool = _NoSpec
+
+
+class WaitedCall:
+    """A call that is no task, and that a wait is for."""
+
+    __slots__ = ()
+
+    _spec: Any = _NoSpec
+    _status = 100           # as a task that runs
+    _waiters: Any = None
+
+    def done(self) -> bool:
+        """Return True if the call has returned."""
+        raise NotImplementedError
+
+    def loop(self) -> Any:
+        """Return the event loop that the call needs, or None."""
+        return None
+
+    def label(self) -> str:
+        """Return a name for messages."""
+        raise NotImplementedError
+
+
 class UnconfirmedWait(Wait):
     """A wait that is certain only after a check in its loop."""
 
     __slots__ = ("confirmed",)
 
-    waiter: WaitedTask
+    waiter: Waited
 
-    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool) -> None:
+    def __init__(self, waiter: Waited, tasks: Sequence[Waited], certain: bool) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.confirmed: bool = False
 
@@ -89,19 +117,20 @@ class UnconfirmedWait(Wait):
 class LoopWait(Wait):
     """A wait of a thread that runs an event loop; ``waiter`` is its task, or None."""
 
-    __slots__ = ("loop", "_speaker")
+    __slots__ = ("loop", "coroutine")
 
-    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask], certain: bool,
+    def __init__(self, waiter: Waited | None, tasks: Sequence[Waited], certain: bool,
                  loop: Any) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.loop = loop
         # The context may be a copy of one that belongs to a task of another loop.
         coroutine = current_coroutine_task.get()
         here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop
-        self._speaker = coroutine if here else waiter
+        self.coroutine: Waited | None = coroutine if here else None     # the task of the code
 
     def subject(self) -> str:
-        return "the code" if self._speaker is None else named(self._speaker)
+        speaker = self.coroutine or self.waiter
+        return "the code" if speaker is None else named(speaker)
 
 
 class CoroutineWait(UnconfirmedWait):
@@ -109,7 +138,7 @@ class CoroutineWait(UnconfirmedWait):
 
     __slots__ = ("waker",)
 
-    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
+    def __init__(self, waiter: Waited, tasks: Sequence[Waited], certain: bool,
                  waker: FutureWaiter) -> None:
         UnconfirmedWait.__init__(self, waiter, tasks, certain)
         self.waker: FutureWaiter = waker        # the waiter that wakes the coroutine
@@ -129,13 +158,11 @@ class CoroutineWait(UnconfirmedWait):
 class RunWait(CoroutineWait):
     """A wait of a coroutine that another thread blocks for in ALoop.run()."""
 
-    __slots__ = ("loop", "_runner")
+    __slots__ = ("_runner",)
 
-    def __init__(self, run: Any, runner: Any, tasks: Sequence[WaitedTask], certain: bool,
+    def __init__(self, run: Waited, runner: Any, tasks: Sequence[Waited], certain: bool,
                  waker: FutureWaiter) -> None:
-        waiter: Any = run.waiter
-        CoroutineWait.__init__(self, waiter, tasks, certain, waker)
-        self.loop = run.blocked
+        CoroutineWait.__init__(self, run, tasks, certain, waker)
         self._runner = runner       # the coroutine's asyncio task
 
     def is_plain(self) -> bool:
@@ -147,7 +174,7 @@ class ExecutorWait(UnconfirmedWait):
 
     __slots__ = ("error", "over", "_call", "_future", "_acquire")
 
-    def __init__(self, tasks: Sequence[WaitedTask], certain: bool, call: Any, acquire: Any) -> None:
+    def __init__(self, tasks: Sequence[Waited], certain: bool, call: Any, acquire: Any) -> None:
         UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
         self.error: WaitDeadlockError | None = None
         self.over = False
@@ -180,7 +207,7 @@ class ExecutorWait(UnconfirmedWait):
     def fail(self, error: WaitDeadlockError) -> None:
         lock = self._acquire.__self__       # the lock that the thread blocks on
         for task in self.tasks:
-            task._remove_waiter(lock.release)
+            task._remove_waiter(lock.release)  # type: ignore[attr-defined]
         # If a task has ended, it wakes the thread instead.
         if not any(task.done() for task in self.tasks):
             self.error = error
@@ -190,7 +217,9 @@ class ExecutorWait(UnconfirmedWait):
                 pass
 
 
-def named(task: WaitedTask) -> str:
+def named(task: Any) -> str:
+    if isinstance(task, WaitedCall):
+        return task.label()
     return f"task {task.name} ({task.short_id})"
 
 

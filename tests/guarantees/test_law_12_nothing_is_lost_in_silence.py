@@ -261,6 +261,13 @@ def test_blocking_wait_for_a_thread_that_needs_the_loop_gets_an_error(make_super
 # -- through ALoop.run() and executors' threads ----------------------------------------------------
 
 
+def value_of(thread):
+    outcome = join(thread)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
 async def until(condition):
     while not condition():
         await asyncio.sleep(0)
@@ -287,8 +294,7 @@ def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, t
 
     def other():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines,
-                 "the await")
+        wait_for(lambda: last == "the coroutine" or wait_graph._coroutines, "the await")
         return tasks["caller"].value()
 
     for function in caller, other:
@@ -333,7 +339,8 @@ def test_code_that_blocks_a_loop_for_another_loop_that_needs_it_gets_an_error(ma
         async def inner():
             return await bound()
 
-        with pytest.raises(WaitDeadlockError, match="the code waits for task .*needs_it "):
+        with pytest.raises(WaitDeadlockError, match="coroutine inner,?( which)? waits for task "
+                                                    ".*needs_it .*which needs the event loop"):
             other.run(inner())
 
     asyncio.run(main())
@@ -355,8 +362,8 @@ def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(ma
         return aloop.run(inner())
 
     async def blocks():
-        await until(lambda: ready.is_set() and (last == "the other" or any(
-            run.needs_loop() for run in list(wait_graph._runs.values()))))
+        await until(lambda: ready.is_set() and (last == "the other"
+                                                or tasks["caller"] in wait_graph._threads))
         return tasks["caller"].value()
 
     tasks["caller"] = background_task(caller, supervisor=supervisor)()
@@ -367,6 +374,72 @@ def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(ma
     ended.set()
     assert last == "the coroutine" or error_of(tasks["caller"]) == text
     assert tasks["caller"].exception(PATIENCE) is None or last == "the other"
+
+
+@pytest.mark.parametrize("way", ["tasks", "runs"])
+def test_loops_that_block_for_each_other_get_an_error(make_supervisor, way):
+    """A coroutine in each of two loops blocks for a coroutine in the other loop."""
+    supervisor = make_supervisor()
+    loops_of = [supervisor.create_aloop("left"), supervisor.create_aloop("right")]
+    both = threading.Barrier(2)
+
+    async def leaf():
+        return 1
+
+    async def blocks(other):
+        both.wait(PATIENCE)
+        return other.run(leaf())
+
+    if way == "tasks":
+        tasks = [background_task(blocks, supervisor=supervisor, loop=here)(other)
+                 for here, other in (loops_of, loops_of[::-1])]
+        ends = [task.exception(PATIENCE) for task in tasks]
+    else:
+        threads = [started(here.run, blocks(other)) for here, other in (loops_of, loops_of[::-1])]
+        ends = [end if isinstance(end, Exception) else None for end in map(join, threads)]
+    error = next(error for error in ends if error is not None)
+    assert type(error) is WaitDeadlockError and ends.count(None) <= 1
+    assert str(error).count("coroutine leaf, which needs the event loop that ") == 2
+
+
+@pytest.mark.parametrize("way", ["task", "run"])
+def test_loop_that_blocks_for_a_coroutine_that_blocks_for_it_gets_an_error(make_supervisor, way):
+    supervisor = make_supervisor()
+    left, right = supervisor.create_aloop("left"), supervisor.create_aloop("right")
+
+    async def leaf():
+        return 1
+
+    async def back():
+        return left.run(leaf())
+
+    async def outer():
+        return right.run(back())
+
+    with pytest.raises(WaitDeadlockError, match="coroutine back,?( which)? waits for coroutine "
+                                                "leaf, which needs the event loop that"):
+        if way == "run":
+            value_of(started(left.run, outer()))
+        background_task(outer, supervisor=supervisor, loop=left)().value(PATIENCE)
+    assert left.run(leaf()) == right.run(leaf()) == 1
+
+
+def test_loops_that_block_for_each_other_one_after_another_are_no_circle(make_supervisor, told):
+    supervisor = make_supervisor()
+    left, right = supervisor.create_aloop("left"), supervisor.create_aloop("right")
+
+    async def leaf():
+        return 1
+
+    async def blocks(other):
+        return other.run(leaf())
+
+    for _ in range(20):
+        for here, other in ((left, right), (right, left)):
+            assert here.run(blocks(other)) == 1
+            task = background_task(blocks, supervisor=supervisor, loop=here)(other)
+            assert task.value(PATIENCE) == 1
+    assert not told("circle") and not wait_graph._runs
 
 
 def test_loop_that_blocks_when_the_coroutine_has_ended_is_no_circle(make_supervisor, monkeypatch):
