@@ -128,12 +128,13 @@ def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: fl
 def _enter(wait: Wait, entered: Entries) -> None:
     """Enter the wait of a thread. (lock held)
 
-    :param entered: what :func:`_leave` needs: for each entry, where it is and what it replaces. A
-        finalizer or a signal handler may begin a wait in the middle of another one.
+    :param entered: what :func:`_leave` needs: for each entry, where it is and what it replaces.
     """
     for waits, key in ((_threads, wait.waiter), (_loops, wait.loop)):
         if key is not None:
-            entered.append((waits, key, waits.get(key)))
+            outer = waits.get(key)
+            entered.append((waits, key, outer))
+            wait.outer = wait.outer or outer
             waits[key] = wait
 
 
@@ -461,9 +462,11 @@ def _circle_of(wait: Wait) -> Circle | None:
                 return circle[::-1]
             following = [*_coroutines.get(task, ()), _threads.get(task), _loops.get(loop)]
             for other in following:
-                if other is not None and other not in origins:
-                    origins[other] = here, task
-                    waits.append(other)
+                while other is not None:
+                    if other not in origins:
+                        origins[other] = here, task
+                        waits.append(other)
+                    other = other.outer
     return None
 
 

@@ -1,6 +1,8 @@
 """The messages about waits that cannot end."""
 from __future__ import annotations
 
+from sys import _getframe
+
 from .waits import named
 
 TYPE_CHECKING = False
@@ -13,13 +15,22 @@ __all__ = ["describe"]
 def describe(circle: Sequence[tuple[Any, Any]]) -> str:
     """Return a message about a circle of waits, with advice.
 
+    Call it in the thread in which the first wait begins, or in the loop that confirms it.
+
     :param circle: waits, each with the one of its tasks that the circle goes through.
     """
     first = circle[0][0]
+    subject = first.subject()
     blocking = any(wait.loop is not None for wait, _ in circle)
-    if len(circle) == 1 and not blocking:
-        return f"{first.subject()} waits for itself; return, and let other code wait for it"
-    text = f"{first.subject()} waits for "
+    advice = "use 'await' in code that runs in a loop"
+    if _is_in_finalizer():
+        subject = f"a finalizer in the thread of {subject}"
+        advice = "do not wait in a finalizer; use add_done_callback()"
+    elif len(circle) == 1 and not blocking:
+        return f"{subject} waits for itself; return, and let other code wait for it"
+    elif not blocking:
+        advice = "let one of them return what another one needs, instead of waiting"
+    text = f"{subject} waits for "
     for position, (_, task) in enumerate(circle, 1):
         following = circle[position % len(circle)][0]
         text += named(task)
@@ -28,8 +39,15 @@ def describe(circle: Sequence[tuple[Any, Any]]) -> str:
             text += " while it waits for " if position < len(circle) else ""
         elif position < len(circle):
             text += ", which waits for "
-    if blocking:
-        return (f"a wait blocks the event loop that it needs: {text}; "
-                "use 'await' in code that runs in a loop")
-    return (f"tasks wait for each other in a circle: {text}; let one of them return what another "
-            f"one needs, instead of waiting")
+    opening = ("a wait blocks the event loop that it needs" if blocking else
+               "a task and its thread wait for each other" if len(circle) == 1 else
+               "tasks wait for each other in a circle")
+    return f"{opening}: {text}; {advice}"
+
+
+def _is_in_finalizer() -> bool:
+    """Return True if a ``__del__()`` has come in between the code of this thread."""
+    frame: Any = _getframe(1)
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None

@@ -35,10 +35,10 @@ __all__ = ["CoroutineWait", "ExecutorWait", "LoopWait", "RunWait", "UnconfirmedW
 class Wait:
     """One wait of a task in a thread.
 
-    It does not change, except when it is confirmed.
+    It does not change, except when it is entered and when it is confirmed.
     """
 
-    __slots__ = ("waiter", "tasks", "certain")
+    __slots__ = ("waiter", "tasks", "certain", "outer")
 
     loop: Any = None                            # the event loop that the wait blocks, or None
 
@@ -47,6 +47,8 @@ class Wait:
         self.waiter: Waited | None = waiter  # the task that waits, or None
         self.tasks: Sequence[Waited] = tasks  # the tasks that it waits for
         self.certain: bool = certain  # it has no timeout, and needs all of the tasks
+        # The wait of the same thread in the middle of which a finalizer began this one, or None.
+        self.outer: Wait | None = None
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""

@@ -561,6 +561,89 @@ def test_wait_in_a_thread_of_an_executor_for_other_tasks_is_no_circle(make_super
     assert not told("circle")
 
 
+# -- finalizers that wait --------------------------------------------------------------------------
+
+
+class Finalized:
+    """Makes a call when it is collected, and notes the outcome."""
+
+    def __init__(self, call, outcomes):
+        self.call, self.outcomes = call, outcomes
+
+    def __del__(self):
+        try:
+            self.outcomes.append(self.call())
+        except WaitDeadlockError as error:
+            self.outcomes.append(error)
+
+
+def test_finalizer_that_waits_for_the_task_in_whose_thread_it_runs_gets_an_error(make_supervisor):
+    outcomes, ready, tasks = [], threading.Event(), []
+
+    def own():
+        assert ready.wait(PATIENCE)
+        Finalized(lambda: tasks[0].value(), outcomes)
+
+    tasks.append(background_task(own, supervisor=make_supervisor())())
+    ready.set()
+    assert tasks[0].exception(PATIENCE) is None
+    assert type(outcomes[0]) is WaitDeadlockError and "itself" not in str(outcomes[0])
+    assert "a finalizer in the thread of task own (" in str(outcomes[0])
+    assert str(outcomes[0]).endswith("do not wait in a finalizer; use add_done_callback()")
+
+
+def test_finalizer_that_waits_for_another_task_gets_its_value(make_supervisor, told):
+    supervisor, outcomes = make_supervisor(), []
+    other = background_task(lambda: 7, supervisor=supervisor)
+
+    def own():
+        Finalized(lambda: other().value(), outcomes)
+
+    assert background_task(own, supervisor=supervisor)().exception(PATIENCE) is None
+    assert outcomes == [7] and not told("itself")
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_wait_of_a_finalizer_leaves_the_wait_that_it_came_in(make_supervisor, monkeypatch,
+                                                             in_a_loop):
+    """A finalizer that runs as a thread begins to wait: a circle through that wait is found during
+    the wait of the finalizer, and after it."""
+    supervisor = make_supervisor()
+    tasks, seen, gate, entered = {}, [], threading.Event(), threading.Event()
+    inner = background_task(lambda: gate.wait(PATIENCE), supervisor=supervisor)()
+    block = wait_graph.block
+
+    def finalize_and_block(acquire, deadline):
+        if current_task() is tasks.get("own") and not seen:
+            seen.append(None)
+            entered.set()
+            inner.value()
+        return block(acquire, deadline)
+
+    monkeypatch.setattr(wait_graph, "block", finalize_and_block)
+    ready = threading.Event()
+
+    def own():
+        assert ready.wait(PATIENCE)
+        return tasks["other"].value()
+
+    async def co_own():
+        await until(ready.is_set)
+        return tasks["other"].value()
+
+    def other():
+        assert ready.wait(PATIENCE) and entered.wait(PATIENCE)
+        wait_for(lambda: inner._waiters, "the wait of the finalizer")
+        return tasks["own"].value()
+
+    tasks["own"] = background_task(co_own if in_a_loop else own, supervisor=supervisor)()
+    tasks["other"] = background_task(other, supervisor=supervisor)()
+    ready.set()
+    error_of(tasks["other"])
+    gate.set()
+    error_of(tasks["own"])
+
+
 # -- what may end ----------------------------------------------------------------------------------
 
 
