@@ -33,6 +33,9 @@ def _make_current() -> Any:
         mailbox: Any = None             # a LoopMailbox, or None
         #: True in a thread of a ``concurrent.futures`` executor; None if that is not known yet.
         in_executor: bool | None = None
+        #: The calls of wait groups that this thread makes: ``(group, call, outer)``, the innermost
+        #: first. Each is a done callback, a hook or the like.
+        calls: tuple[Any, Any, Any] | None = None
 
     return Current()
 

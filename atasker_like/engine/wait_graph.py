@@ -6,6 +6,7 @@
     task in a loop ────── await ─────────────────────> Wait: the task
     code that blocks in ALoop.run() ──────────────────> Wait: for a LoopRun, which needs its loop
     coroutine of a LoopRun ── await ──────────────────> Wait: the LoopRun
+    code in a done callback or a hook ────────────────> Wait: the thread that makes the call
     task that awaits a call in an executor's thread ─> Wait, while that thread blocks for tasks
                                                           │
               circle? <── along the tasks waited for ─────┘ each new wait looks for one
@@ -30,7 +31,7 @@ from collections import deque
 from contextvars import ContextVar
 from functools import partial
 from sys import _getframe, modules
-from threading import current_thread
+from threading import current_thread, get_ident
 from time import monotonic
 
 from .._atomics import RLock
@@ -73,6 +74,7 @@ _lock = made_anew(lambda: RLock())
 _threads: dict[Waited, Wait] = {}                       # by waiting task or LoopRun
 _loops: dict[Any, Wait] = {}                            # by blocked loop
 _coroutines: dict[Waited | None, list[Wait]] = {}       # by waiting task or LoopRun
+_callers: dict[int, Wait] = {}                          # by thread that makes calls of wait groups
 _runs: dict[LoopRun, LoopRun] = {}                      # those under way
 _warned: set[frozenset[str]] = set()
 
@@ -94,21 +96,25 @@ def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: fl
     loop = running_loop()
     if deadline is not None and deadline <= monotonic():
         return block(acquire, deadline)
-    if waiter is None and loop is None:
+    thread = 0 if current.calls is None else get_ident()
+    if waiter is None and loop is None and not thread:
         call = _call_of_thread() if _is_executor_thread() else None
         if call is None:
             return block(acquire, deadline)
         return _block_in_executor(call, tasks, acquire, deadline, certain)
     wait = (Wait(waiter, tasks, certain) if loop is None
             else LoopWait(waiter, tasks, certain, loop))
+    wait.thread = thread
     entered: Entries = []
     try:
         try:
             with _lock:
                 _enter(wait, entered)
-                # A circle goes through a wait for this task, or for one that needs the loop.
-                circle = (_circle_of(wait) if waiter is None or loop is not None
-                          or waiter._waiters and _may_lead_back(wait) else None)
+                # A circle goes through a wait for this task, for one that needs the loop, or for
+                # a call that this thread makes.
+                is_waited_for = thread or waiter is not None and waiter._waiters
+                circle = (_circle_of(wait) if loop is not None
+                          or is_waited_for and _may_lead_back(wait) else None)
             if circle is not None:
                 error = _judge(circle)
                 if error is not None:
@@ -130,7 +136,8 @@ def _enter(wait: Wait, entered: Entries) -> None:
 
     :param entered: what :func:`_leave` needs: for each entry, where it is and what it replaces.
     """
-    for waits, key in ((_threads, wait.waiter), (_loops, wait.loop)):
+    entries: Any = ((_threads, wait.waiter), (_loops, wait.loop), (_callers, wait.thread or None))
+    for waits, key in entries:
         if key is not None:
             outer = waits.get(key)
             entered.append((waits, key, outer))
@@ -153,7 +160,7 @@ def block_for(tasks: Sequence[Any], acquire: Callable[..., bool], deadline: floa
 
     Arguments and errors as :func:`block_on`.
     """
-    if current.pool_thread is None:
+    if current.pool_thread is None and current.calls is None:
         return block(acquire, deadline)
 
     def entry() -> None:
@@ -171,7 +178,8 @@ def _may_lead_back(wait: Wait) -> bool:
     """Return False if none of the tasks waits. (lock held)"""
     for task in wait.tasks:
         if (task is wait.waiter or task in _threads or task in _coroutines
-                or (_loops and _loop_needed_by(task) in _loops)):
+                or (_loops and _loop_needed_by(task) in _loops)
+                or (_callers and _thread_of(task) in _callers)):
             return True
     return False
 
@@ -180,10 +188,12 @@ def _may_lead_back(wait: Wait) -> bool:
 
 
 def is_plain_thread() -> bool:
-    """Return True if no wait of this thread belongs to a task or a loop.
+    """Return True if no wait of this thread belongs to a task, a loop or a call.
 
     The caller has checked that it is no pool thread.
     """
+    if current.calls is not None:
+        return False
     if "asyncio.events" not in modules:
         return True
     if running_loop() is not None:
@@ -277,8 +287,10 @@ class LoopRun(WaitedCall):
             self._wait = in_loop = LoopWait(waiter, (self,), True, blocked)
             if waiter is None:
                 in_loop.waiter = in_loop.coroutine
-        elif waiter is not None:
+        elif waiter is not None or current.calls is not None:
             self._wait = Wait(waiter, (self,), True)
+        if self._wait is not None and current.calls is not None:
+            self._wait.thread = get_ident()
         self._entered: Entries = []
         self._loop: Any = loop
         self.coro: Coroutine[Any, Any, Any] = coro
@@ -453,14 +465,17 @@ def _circle_of(wait: Wait) -> Circle | None:
             if task.done():
                 continue
             loop = _loop_needed_by(task)
-            if task is wait.waiter or wait.loop is not None and wait.loop is loop:
+            thread = _thread_of(task)
+            if (task is wait.waiter or wait.loop is not None and wait.loop is loop
+                    or thread and wait.thread == thread):
                 circle: Circle = [(here, task)]
                 origin = origins[here]
                 while origin is not None:
                     circle.append(origin)
                     origin = origins[origin[0]]
                 return circle[::-1]
-            following = [*_coroutines.get(task, ()), _threads.get(task), _loops.get(loop)]
+            following = [*_coroutines.get(task, ()), _threads.get(task), _loops.get(loop),
+                         _callers.get(thread)]
             for other in following:
                 while other is not None:
                     if other not in origins:
@@ -473,6 +488,11 @@ def _circle_of(wait: Wait) -> Circle | None:
 def _loop_needed_by(task: Waited) -> Any:
     """Return the event loop that a task or a call needs, or None."""
     return task.loop() if isinstance(task, WaitedCall) else task._spec.pool.loop_of(task)
+
+
+def _thread_of(task: Waited) -> int:
+    """Return the id of the thread that makes a call which is no task, or 0."""
+    return task.thread() if isinstance(task, WaitedCall) else 0
 
 
 def _is_new(*names: str) -> bool:

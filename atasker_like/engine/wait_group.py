@@ -10,27 +10,16 @@ from __future__ import annotations
 import threading
 from threading import get_ident
 
-from .._patched import made_anew
-from .blocking import block
+from .current import current
 from .loop_mailbox import _ORDERED, FutureWaiter
+from .wait_graph import await_begins, await_ends, block_on
+from .waits import WaitedCall, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
 __all__ = ["WaitGroup"]
-
-
-def _make_current_calls() -> Any:
-    class CurrentCalls(threading.local):
-        """The calls that this thread makes: ``(group, call, outer)``, the innermost first."""
-
-        calls: tuple[WaitGroup, Any, Any] | None = None
-
-    return CurrentCalls()
-
-
-_current = made_anew(_make_current_calls)
 
 
 class _Signal:
@@ -47,6 +36,28 @@ class _Signal:
             self.lock.release()
         except RuntimeError:        # it is set
             pass
+
+
+class _GroupCall(WaitedCall):
+    """A call of a group, for the graph of waits."""
+
+    __slots__ = ("_group", "_call")
+
+    def __init__(self, group: WaitGroup, call: Any) -> None:
+        self._group = group
+        self._call = call
+
+    def done(self) -> bool:
+        return self._call not in self._group.calls
+
+    def thread(self) -> int:
+        return self._group.calls.get(self._call, 0)
+
+    def label(self) -> str:
+        task = getattr(self._call, "task", None)
+        if task is None:
+            return "a hook or a late done callback of a queue"
+        return f"a done callback of {named(task)}"
 
 
 class WaitGroup:
@@ -92,23 +103,23 @@ class WaitGroup:
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function as a call of this group."""
-        outer = _current.calls
+        outer = current.calls
         try:
             try:
                 self.enter(call)
-                _current.calls = (self, call, outer)
+                current.calls = (self, call, outer)
                 function(*arguments)
             finally:
-                _current.calls = outer
+                current.calls = outer
                 self.done(call)
         except BaseException:           # interrupted, perhaps in one of the last two lines
-            _current.calls = outer
+            current.calls = outer
             self.done(call)
             raise
 
     def is_inside(self) -> bool:
         """Return True if a call of this group made this call: the thread is in :meth:`make`."""
-        entry = _current.calls
+        entry = current.calls
         while entry is not None:
             if entry[0] is self:
                 return True
@@ -179,7 +190,8 @@ class WaitGroup:
             try:
                 if not self._add_call_waiter(call, signal.set):
                     continue
-                was_set = block(signal.lock.acquire, deadline)
+                was_set = block_on((_GroupCall(self, call),), signal.lock.acquire, deadline,
+                                   deadline is None)
             finally:
                 if not was_set:
                     self._remove_call_waiter(call, signal.set)
@@ -191,10 +203,14 @@ class WaitGroup:
         """Wait as :meth:`wait` does, in a coroutine, which never makes a call of the group."""
         for call in self.calls.copy():
             waiter = FutureWaiter()
+            wait = None
             try:
-                if (self._add_call_waiter(call, waiter) and not await waiter.wait(deadline)
-                        and call in self.calls):
-                    return False
+                if self._add_call_waiter(call, waiter):
+                    wait = await_begins((_GroupCall(self, call),), waiter, deadline is None)
+                    if not await waiter.wait(deadline) and call in self.calls:
+                        return False
             finally:
+                if wait is not None:
+                    await_ends(wait)
                 self._remove_call_waiter(call, waiter)
         return True

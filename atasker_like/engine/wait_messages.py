@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from sys import _getframe
 
-from .waits import named
+from .waits import WaitedCall, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ def describe(circle: Sequence[tuple[Any, Any]]) -> str:
 
     :param circle: waits, each with the one of its tasks that the circle goes through.
     """
-    first = circle[0][0]
-    subject = first.subject()
+    first, last = circle[0][0], circle[-1][1]
+    subject = named(last) if _is_made_by_thread(last) else first.subject()
+    has_calls = any(_is_made_by_thread(task) for _, task in circle)
     blocking = any(wait.loop is not None for wait, _ in circle)
     advice = "use 'await' in code that runs in a loop"
     if _is_in_finalizer():
@@ -34,15 +35,20 @@ def describe(circle: Sequence[tuple[Any, Any]]) -> str:
     for position, (_, task) in enumerate(circle, 1):
         following = circle[position % len(circle)][0]
         text += named(task)
-        if task is not following.waiter:
+        if task is not following.waiter and not _is_made_by_thread(task):
             text += f", which needs the event loop that {following.subject()} blocks"
             text += " while it waits for " if position < len(circle) else ""
         elif position < len(circle):
             text += ", which waits for "
     opening = ("a wait blocks the event loop that it needs" if blocking else
                "a task and its thread wait for each other" if len(circle) == 1 else
+               "tasks and callbacks wait for each other in a circle" if has_calls else
                "tasks wait for each other in a circle")
     return f"{opening}: {text}; {advice}"
+
+
+def _is_made_by_thread(task: Any) -> bool:
+    return isinstance(task, WaitedCall) and task.loop() is None
 
 
 def _is_in_finalizer() -> bool:

@@ -38,7 +38,7 @@ class Wait:
     It does not change, except when it is entered and when it is confirmed.
     """
 
-    __slots__ = ("waiter", "tasks", "certain", "outer")
+    __slots__ = ("waiter", "tasks", "certain", "outer", "thread")
 
     loop: Any = None                            # the event loop that the wait blocks, or None
 
@@ -49,6 +49,7 @@ class Wait:
         self.certain: bool = certain  # it has no timeout, and needs all of the tasks
         # The wait of the same thread in the middle of which a finalizer began this one, or None.
         self.outer: Wait | None = None
+        self.thread: int = 0        # the id of the thread, if it makes calls; see WaitedCall
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""
@@ -86,6 +87,10 @@ class WaitedCall:
     def loop(self) -> Any:
         """Return the event loop that the call needs, or None."""
         return None
+
+    def thread(self) -> int:
+        """Return the id of the thread that makes the call now, or 0."""
+        return 0
 
     def label(self) -> str:
         """Return a name for messages."""

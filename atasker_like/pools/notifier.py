@@ -40,7 +40,7 @@ class Notifier:
         self._is_scheduled = False          # a pool thread makes the calls, or is asked to
         self.is_calling: bool = False       # hook calls are pending or being made
         self._flush_waiters: list[Callable[[], None]] = []  # called when all hook calls are made
-        self._thread_id = 0                 # the id of the thread that makes the calls
+        self.thread_id: int = 0             # the id of the thread that makes the calls
 
     # -- noting: all with the lock held ------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Notifier:
                 waiters: list[Callable[[], None]] = []
                 if not calls:
                     waiters, self._flush_waiters = self._flush_waiters, []
-                self._thread_id = get_ident() if late or calls else 0
+                self.thread_id = get_ident() if late or calls else 0
             for latch in waiters:
                 latch()
             if late:
@@ -115,7 +115,7 @@ class Notifier:
         calls: it could not wait for a later one.
         """
         with self._pool.lock:
-            if not self.is_calling or self._thread_id == get_ident():
+            if not self.is_calling or self.thread_id == get_ident():
                 return False
             self._pending.append((call, ()))
             if self._schedule():
@@ -128,14 +128,14 @@ class Notifier:
 
         Late starts are dropped as well. Hook calls stay: the next add() or flush() has them made.
         """
-        if not self._thread_id:
+        if not self.thread_id:
             self._is_scheduled = False
             self._late_starts = []
 
     def clear(self) -> None:
         """Drop all pending calls in a forked process; the parent makes them."""
         self._late_starts, self._pending, self._flush_waiters = [], [], []
-        self._thread_id = 0
+        self.thread_id = 0
         self._is_scheduled = self.is_calling = False
 
 

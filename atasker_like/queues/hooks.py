@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from .._log import log
+from ..engine.blocking import Latch
+from ..engine.waits import WaitedCall
 from .handles import result_of
 
 TYPE_CHECKING = False
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
         def _handle(self) -> Any: ...
         def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None: ...
 
-__all__ = ["Hooks", "call_after_hooks", "log_hook"]
+__all__ = ["Hooks", "PendingHooks", "call_after_hooks", "log_hook"]
 
 
 class Hooks:
@@ -62,6 +64,31 @@ class Hooks:
         self._queue._call_hook(name, lambda: group.make(object(), call), task._spec.loop)
 
 
+class PendingHooks(WaitedCall):
+    """The hook calls of a pool that are pending now. Ends a wait when they have been made."""
+
+    __slots__ = ("latch", "notifier", "_is_over")
+
+    def __init__(self) -> None:
+        self.latch: Latch = Latch()
+        self.notifier: Any = None       # the one that makes the calls
+        self._is_over = False
+
+    def __call__(self) -> None:
+        self._is_over = True
+        self.latch()
+
+    def done(self) -> bool:
+        return self._is_over
+
+    def thread(self) -> int:
+        thread_id: int = 0 if self.notifier is None else self.notifier.thread_id
+        return thread_id
+
+    def label(self) -> str:
+        return "a hook of a queue"
+
+
 def log_hook(name: str, call: Callable[[], Any]) -> None:
     """Call a hook, and log its error if it raises."""
     try:
@@ -76,6 +103,8 @@ def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:
     Return False, and do not make it, if no hook is pending.
     """
     while pool is not None:
+        if type(call) is PendingHooks:
+            call.notifier = pool.notifier
         if pool.notifier.call_after_pending(call):
             return True
         pool = pool.replacement

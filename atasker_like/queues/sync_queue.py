@@ -7,12 +7,13 @@ from .._checks import ends_traceback, flag
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
+from ..engine.wait_graph import block_on
 from ..errors import InvalidTypeError
 from ..waiting import show_progress, shows_progress
 from .base import TaskQueue
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
-from .hooks import call_after_hooks, log_hook
+from .hooks import PendingHooks, call_after_hooks, log_hook
 from .steps import drive
 
 TYPE_CHECKING = False
@@ -205,8 +206,9 @@ class _BlockingQueue(TaskQueue):
             return False
         if self._hooks is None:
             return True
-        latch = Latch()
-        return not call_after_hooks(self._pool, latch) or latch.wait(deadline)
+        hooks = PendingHooks()
+        return (not call_after_hooks(self._pool, hooks)
+                or block_on((hooks,), hooks.latch.acquire, deadline, deadline is None))
 
     def _await_end(self, deadline: float | None) -> bool:
         latch = Latch()
@@ -243,6 +245,8 @@ class _BlockingQueue(TaskQueue):
             ``(done, total, failed)`` (default: False).
         :raises WaitTimeoutError: (a TimeoutError) some tasks, or their hooks, are unfinished; they
             go on.
+        :raises WaitDeadlockError: (a RuntimeError) a task or a done callback of the queue waits for
+            the calling task.
         """
         deadline = deadline_of(timeout)
         shown = shows_progress(progress)

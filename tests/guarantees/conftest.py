@@ -38,4 +38,5 @@ def told(caplog, monkeypatch):
     yield lambda word: [record.getMessage() for record in caplog.records
                         if record.levelname == "WARNING" and word in record.getMessage()]
     wait_for(lambda: not any((wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
-                              wait_graph._runs, requests._requests)), "no wait is left")
+                              wait_graph._callers, wait_graph._runs, requests._requests)),
+             "no wait is left")

@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (Lane, TaskSupervisor, WaitDeadlockError, WaitTimeoutError,
-                          background_task, background_worker, service)
+from atasker_like import (AsyncQueue, Lane, TaskSupervisor, ThreadQueue, WaitDeadlockError,
+                          WaitTimeoutError, background_task, background_worker, current_task,
+                          service)
+from atasker_like.engine import wait_graph
 from tests.support import PATIENCE
-from tests.support.threads import wait_for
+from tests.support.threads import join, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("told")
 
@@ -162,3 +164,189 @@ def test_stop_of_a_supervisor_whose_task_waits_for_the_caller_is_warned_of(super
     supervisor.stop(wait=0)         # gives the stopping task up
     assert stopping.cancelled()
     waiting.exception(PATIENCE)
+
+
+# -- done callbacks and hooks ----------------------------------------------------------------------
+
+
+class Calls:
+    """A done callback or a hook that waits for a task, and notes its outcome."""
+
+    def __init__(self, supervisor, kind, waits=lambda task: task.value(), last="the task"):
+        self.supervisor, self.waits, self.last = supervisor, waits, last
+        self.outcomes, self.tasks = [], {}
+        self.ready, self.begun, self.gate = (threading.Event() for _ in range(3))
+        hooks = {} if kind == "callback" else {kind: self}
+        self.queue = ThreadQueue(supervisor=supervisor, **hooks).start()
+        handle = self.queue.submit(self.gate.wait, PATIENCE)
+        if kind == "callback":
+            handle.add_done_callback(self)
+
+    def __call__(self, *_):
+        assert self.ready.wait(PATIENCE)
+        self.begun.set()
+        if self.last == "the call":
+            wait_for(lambda: self.tasks["x"] in wait_graph._threads, "the wait of the task")
+        try:
+            self.outcomes.append(self.waits(self.tasks["x"]))
+        except WaitDeadlockError as error:
+            self.outcomes.append(error)
+
+    def begin(self, join):
+        """Start a task that waits for the queue."""
+        def x():
+            assert self.begun.wait(PATIENCE)
+            if self.last == "the task":
+                wait_for(lambda: wait_graph._callers, "the wait of the call")
+            return join(self.queue)
+
+        self.tasks["x"] = background_task(x, supervisor=self.supervisor)()
+        self.ready.set()
+        self.gate.set()
+
+    def end(self):
+        """Return the error of the wait that came last, or None."""
+        error = self.tasks["x"].exception(PATIENCE)
+        wait_for(lambda: self.outcomes, "the end of the call")
+        return error if self.last == "the task" else self.outcomes[0]
+
+
+KINDS = pytest.mark.parametrize("kind", ["callback", "on_start", "on_complete"])
+LAST = pytest.mark.parametrize("last", ["the task", "the call"])
+
+
+@KINDS
+@LAST
+@pytest.mark.parametrize("way", ["join", "shutdown"])
+def test_call_that_waits_for_a_task_that_waits_for_its_queue_gets_an_error(supervisor, kind, last,
+                                                                           way, told):
+    calls = Calls(supervisor, kind, last=last)
+    calls.begin({"join": ThreadQueue.join, "shutdown": ThreadQueue.shutdown}[way])
+    error = calls.end()
+    assert type(error) is WaitDeadlockError
+    text = str(error)
+    assert text.startswith("tasks and callbacks wait for each other in a circle: ")
+    assert "task x (" in text
+    assert ("a done callback of task " if kind == "callback" else "a hook ") in text
+    assert not told("circle")
+    calls.queue.shutdown()
+
+
+@KINDS
+def test_call_with_a_timeout_in_a_circle_is_warned_of(supervisor, kind, told):
+    calls = Calls(supervisor, kind, waits=lambda task: task.value(PATIENCE))
+    calls.begin(ThreadQueue.join)
+    wait_for(lambda: told("in a circle"), "the warning")
+    calls.tasks["x"].mark_completed()
+    assert calls.end() is None and calls.outcomes == [None]
+    calls.queue.shutdown()
+
+
+@KINDS
+def test_call_that_waits_for_a_task_of_another_queue_is_no_circle(supervisor, kind, told):
+    calls = Calls(supervisor, kind)
+    with ThreadQueue(supervisor=supervisor) as other:
+        calls.begin(lambda _: other.join())
+        assert calls.end() is None
+    calls.queue.shutdown()
+    assert calls.outcomes == [None] and not told("circle")
+
+
+def test_call_of_a_hook_that_comes_before_those_of_another_queue_gets_an_error(supervisor):
+    """A thread calls the hooks of all queues in order."""
+    calls = Calls(supervisor, "on_complete")
+    seen = []
+
+    def join_another(_):
+        with ThreadQueue(supervisor=supervisor, on_complete=seen.append) as other:
+            other.submit(abs, -1).wait(PATIENCE)
+
+    calls.begin(join_another)
+    assert type(calls.end()) is WaitDeadlockError
+    calls.queue.shutdown()
+    wait_for(lambda: seen, "the hook of the other queue")
+
+
+def test_callback_that_another_task_calls_is_in_the_circle(supervisor):
+    """A task cancels another one, and so calls its done callbacks."""
+    queue = ThreadQueue(supervisor=supervisor, workers=1)
+    handle, ready, tasks = queue.submit(abs, -1), threading.Event(), {}
+
+    def joins():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: wait_graph._callers, "the wait of the callback")
+        return queue.join()
+
+    handle.add_done_callback(lambda _: tasks["joins"].value())
+    tasks["joins"] = background_task(joins, supervisor=supervisor)()
+    tasks["cancels"] = background_task(handle.cancel, supervisor=supervisor)()
+    ready.set()
+    assert type(tasks["joins"].exception(PATIENCE)) is WaitDeadlockError
+    assert type(tasks["cancels"].exception(PATIENCE)) in (type(None), WaitDeadlockError)
+
+
+def test_callback_outside_of_a_task_is_in_the_circle(supervisor):
+    """The thread that cancels a task calls its done callbacks."""
+    queue = ThreadQueue(supervisor=supervisor)
+    handle, tasks = queue.submit(abs, -1), {}
+
+    def joins():
+        wait_for(lambda: wait_graph._callers, "the wait of the callback")
+        return queue.join()
+
+    tasks["joins"] = background_task(joins, supervisor=supervisor)()
+    handle.add_done_callback(lambda _: tasks["joins"].value())
+    thread = started(handle.cancel)
+    assert type(tasks["joins"].exception(PATIENCE)) is WaitDeadlockError
+    assert join(thread) is True
+
+
+def test_coroutine_that_awaits_a_queue_whose_callback_waits_for_it_gets_an_error(supervisor):
+    aloop = supervisor.create_aloop("a")
+    queue, tasks = aloop.run(make_queue(supervisor)), {}
+
+    async def joins():
+        while not wait_graph._callers:
+            await no_time()
+        return await queue.join()
+
+    def wait(_):
+        tasks["joins"].value()
+
+    async def submit():
+        return queue.submit(no_time)
+
+    queue._lane.pause()
+    task = aloop.run(submit()).task
+    task.add_done_callback(wait)
+    tasks["joins"] = background_task(joins, supervisor=supervisor, loop=aloop)()
+    thread = started(task.cancel)
+    assert type(tasks["joins"].exception(PATIENCE)) is WaitDeadlockError
+    join(thread)
+
+
+async def no_time():
+    from asyncio import sleep
+
+    await sleep(0)
+
+
+async def make_queue(supervisor):
+    return await AsyncQueue(supervisor=supervisor).start()
+
+
+def test_call_that_has_returned_is_no_part_of_a_circle(supervisor, told):
+    """A queue waits for its callbacks, one after another, while later ones wait for the waiting
+    task's children."""
+    queue = ThreadQueue(supervisor=supervisor).start()
+    child = background_task(lambda: 1, supervisor=supervisor)
+    for _ in range(50):
+        queue.submit(abs, -1).add_done_callback(lambda _: child().value(PATIENCE))
+
+    def joins():
+        queue.join()
+        return current_task().name
+
+    assert background_task(joins, supervisor=supervisor)().value(PATIENCE)
+    queue.shutdown()
+    assert not told("circle")

@@ -234,7 +234,7 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
             line += 1
             calls = WaitGroup()
 
-            def block(acquire, deadline):
+            def block_on(tasks, acquire, deadline, certain):
                 if "call" in calls.calls:
                     calls.done("call")
                 assert acquire(False), "it would wait without end"
@@ -245,7 +245,7 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
             calls.done("another")
             if first == "wait":
                 with monkeypatch.context() as patched:
-                    patched.setattr(wait_group, "block", block)
+                    patched.setattr(wait_group, "block_on", block_on)
                     reached = at_line(line, lambda: calls.done("call"), lambda: calls.wait(),
                                       "engine/wait_group")
             else:
