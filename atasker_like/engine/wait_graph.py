@@ -112,7 +112,7 @@ def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: fl
                 _enter(wait, entered)
                 # A circle goes through a wait for this task, for one that needs the loop, or for
                 # a call that this thread makes.
-                is_waited_for = thread or waiter is not None and waiter._waiters
+                is_waited_for = thread or waiter is not None and _may_be_waited_for(waiter)
                 circle = (_circle_of(wait) if loop is not None
                           or is_waited_for and _may_lead_back(wait) else None)
             if circle is not None:
@@ -172,6 +172,11 @@ def block_for(tasks: Sequence[Any], acquire: Callable[..., bool], deadline: floa
     finally:
         for task in entered:
             task._remove_waiter(entry)
+
+
+def _may_be_waited_for(task: Waited) -> bool:
+    """Return False if no wait is for a task. Waits for a worker do not tell the run's task."""
+    return bool(task._waiters) or task._spec.worker is not None
 
 
 def _may_lead_back(wait: Wait) -> bool:
@@ -256,7 +261,8 @@ def _enter_executor_wait(wait: ExecutorWait) -> None:
         if wait.over or not wait.find_waiter():
             return
         _coroutines.setdefault(wait.waiter, []).append(wait)
-        circle = _circle_of(wait) if wait.waiter._waiters and _may_lead_back(wait) else None
+        circle = (_circle_of(wait) if _may_be_waited_for(wait.waiter) and _may_lead_back(wait)
+                  else None)
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
 
@@ -374,7 +380,8 @@ def await_begins(tasks: Sequence[Waited], waker: FutureWaiter,
     wait = CoroutineWait(waiter, tasks, certain, waker)
     with _lock:
         _coroutines.setdefault(waiter, []).append(wait)
-        circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
+        circle = (_circle_of(wait) if _may_be_waited_for(waiter) and _may_lead_back(wait)
+                  else None)
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
     lane = _full_lane_of(tasks)

@@ -59,7 +59,7 @@ class Wait:
 class _NoSpec:
     """The part of a TaskSpec that the graph uses, for a call that is no task."""
 
-    timeout = lane = loop = None
+    timeout = lane = loop = worker = None
     ends_early = False
     pool: Any
 

@@ -27,8 +27,8 @@ from .._log import log
 from .._threads import start_thread
 from ..constants import TT_THREAD
 from ..engine.blocking import Latch
-from ..engine.current import current_task
-from ..engine.wait_graph import block_for
+from ..engine.current import current, current_task
+from ..engine.wait_graph import block_on
 from .runners import make_runner
 
 TYPE_CHECKING = False
@@ -55,6 +55,19 @@ __all__ = ["Session"]
 
 #: A deadline before all others.
 _NOW = float("-inf")
+
+
+class _CurrentRun:
+    """The task of the current run, in a sequence, for a wait that goes on from run to run."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getitem__(self, part: int | slice) -> Any:
+        task = self._session.task
+        return ([] if task is None else [task])[part]
 
 
 class Session:
@@ -389,9 +402,14 @@ class Session:
         """
         latch = Latch()
         self.add_done_callback(latch)
-        task = self.task
-        return block_for([] if task is None else [task], latch.acquire, deadline,
-                         deadline is None) or self.done
+        return self._block(latch, deadline) or self.done
+
+    def _block(self, latch: Latch, deadline: float | None) -> bool:
+        """Block for a latch that cannot open before the current run has ended."""
+        if current.pool_thread is None and current.calls is None:
+            return latch.wait(deadline)
+        runs: Any = _CurrentRun(self)
+        return block_on(runs, latch.acquire, deadline, deadline is None)
 
     def wait_idle(self, is_settled: Callable[[], bool], deadline: float | None) -> bool:
         """Block until the session is idle and ``is_settled()`` holds, or is done.
@@ -399,12 +417,13 @@ class Session:
         Idle means that nothing runs or is due.
 
         :return: False if the deadline passes first.
+        :raises WaitDeadlockError: the current run waits for the calling task.
         """
         while True:
             latch = Latch()
             if self.is_idle(is_settled, latch):
                 return True
-            if not latch.wait(deadline):
+            if not self._block(latch, deadline):
                 return False
 
     def is_idle(self, is_settled: Callable[[], bool], callback: Callable[[], Any]) -> bool:

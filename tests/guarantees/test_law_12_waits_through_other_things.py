@@ -145,6 +145,43 @@ def test_task_that_stops_a_worker_that_waits_for_it_gets_an_error(supervisor):
     assert isinstance(ended[0], WaitDeadlockError)
 
 
+@pytest.mark.parametrize("kind", ["interval", "queue"])
+@pytest.mark.parametrize("last", ["the run", "the join"])
+def test_task_that_joins_a_worker_that_waits_for_it_gets_an_error(supervisor, kind, last, told):
+    tasks, ready, raised = {}, threading.Event(), threading.Event()
+
+    def run(*_, **__):
+        assert ready.wait(PATIENCE)
+        if raised.is_set():
+            return
+        wait_for(lambda: last == "the join" or tasks["joins"] in wait_graph._threads, "the join")
+        try:
+            tasks["joins"].wait()
+        except WaitDeadlockError:
+            raised.set()
+
+    def joins():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the run" or any(tasks["joins"] in wait.tasks[:1] for wait in
+                                                  list(wait_graph._threads.values())), "the run")
+        return worker.wait_until_stop() if kind == "interval" else worker.join()
+
+    options = {"interval": 60} if kind == "interval" else {"q": True}
+    worker = background_worker(supervisor=supervisor, **options)(run)
+    if kind == "queue":
+        worker.put_threadsafe(1)
+    worker.start()
+    tasks["joins"] = background_task(joins, supervisor=supervisor)()
+    ready.set()
+    if last == "the join":
+        assert type(tasks["joins"].exception(PATIENCE)) is WaitDeadlockError
+    else:
+        assert raised.wait(PATIENCE)
+    worker.stop()
+    tasks["joins"].exception(PATIENCE)
+    assert not told("circle")
+
+
 def test_stop_of_a_supervisor_whose_task_waits_for_the_caller_is_warned_of(supervisor, told):
     other = TaskSupervisor()
     began = threading.Event()
