@@ -20,9 +20,12 @@ from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, n
 from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
+from ..engine.current import current
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
+from ..engine.wait_graph import block_on
 from ..engine.wait_group import WaitGroup
+from ..engine.waits import WaitedCall
 from ..errors import SupervisorError, SupervisorStoppedError, WaitTimeoutError
 from ..options import TaskOptions
 from .cancelling import cancel_many
@@ -188,6 +191,24 @@ def _acquire(ended: Semaphore, deadline: float | None) -> bool:
 # -- processes -------------------------------------------------------------------------------------
 
 
+class _ResultCallback(WaitedCall):
+    """The callback of a :class:`PoolResult`, for the graph of waits."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: PoolResult) -> None:
+        self._result = result
+
+    def done(self) -> bool:
+        return not self._result._caller
+
+    def thread(self) -> int:
+        return self._result._thread
+
+    def label(self) -> str:
+        return "a callback of mp_pool"
+
+
 class PoolResult:
     """The result of ``apply_async`` or ``map_async``.
 
@@ -202,6 +223,7 @@ class PoolResult:
         self._single = single
         #: The process whose threads have to call the callback; 0 if it has been called.
         self._caller = 0
+        self._thread = 0                    # the thread that calls it
         self._waiters: list[Latch] = []     # of threads that wait until the callback has returned
         if callback is None and error_callback is None:
             return
@@ -224,11 +246,13 @@ class PoolResult:
                       error_callback: Callable[[BaseException], Any] | None,
                       pending: set[PoolResult]) -> None:
         """Call the callback, then wake the threads that wait for it."""
-        thread = get_ident()
+        self._thread = thread = get_ident()
         is_outermost = thread not in _calling_back
         _calling_back.add(thread)
+        outer = current.calls
         try:
             try:
+                current.calls = self, None, outer
                 value = self._value()
             except BaseException as error:
                 if error_callback is not None:
@@ -239,6 +263,7 @@ class PoolResult:
         except BaseException:
             log.exception("a callback of mp_pool raised; the result of the call is not affected")
         finally:
+            current.calls = outer
             if is_outermost:
                 _calling_back.discard(thread)
             self._caller = 0
@@ -265,7 +290,8 @@ class PoolResult:
             return True
         latch = Latch()
         self._waiters.append(latch)
-        if self._is_called_back() or latch.wait(deadline):
+        if self._is_called_back() or block_on((_ResultCallback(self),), latch.acquire, deadline,
+                                              deadline is None):
             return True
         with suppress(ValueError):          # it is being called
             self._waiters.remove(latch)

@@ -387,3 +387,32 @@ def test_call_that_has_returned_is_no_part_of_a_circle(supervisor, told):
     assert background_task(joins, supervisor=supervisor)().value(PATIENCE)
     queue.shutdown()
     assert not told("circle")
+
+
+@LAST
+def test_callback_of_mp_pool_that_waits_for_a_task_that_waits_for_it_gets_an_error(supervisor, last,
+                                                                                   told):
+    supervisor.set_mp_pool(pool_size=1)
+    tasks, ready, begun, outcomes = {}, threading.Event(), threading.Event(), []
+
+    def callback(value):
+        assert ready.wait(PATIENCE)
+        begun.set()
+        wait_for(lambda: last == "the task" or tasks["gets"] in wait_graph._threads, "the get()")
+        outcomes.append(tasks["gets"].exception())
+
+    def gets():
+        assert ready.wait(PATIENCE) and begun.wait(PATIENCE)
+        wait_for(lambda: last == "the call" or wait_graph._callers, "the wait of the callback")
+        return result.get()
+
+    result = supervisor.mp_pool.apply_async(abs, (-1,), callback=callback)
+    tasks["gets"] = background_task(gets, supervisor=supervisor)()
+    ready.set()
+    error = tasks["gets"].exception(PATIENCE)
+    if last == "the task":
+        assert type(error) is WaitDeadlockError and "a callback of mp_pool" in str(error)
+        wait_for(lambda: outcomes, "the end of the callback")
+    else:
+        assert error is None and tasks["gets"].value() == 1 and not outcomes
+    assert not told("circle")
