@@ -9,7 +9,7 @@ from . import _modes
 from ._checks import ends_tracebacks, mapping, number, plain_or_none
 from ._inspect import attribute_of, call_on_error, is_coroutine_function, traceback_text
 from .constants import TASK_NORMAL, TT_THREAD
-from .engine.blocking import block
+from .engine.wait_graph import block_on
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions, check_unknown
 from .pools.cancelling import cancel_many
@@ -249,19 +249,28 @@ class TaskCollection(FunctionCollection):
         :return: the results as :meth:`run` returns them, and True if no function raised.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped. No
             function runs any more.
+        :raises WaitDeadlockError: (a RuntimeError) a function of the run waits for the next run,
+            under ``exec`` and ``install()``.
         :raises BaseException: as :meth:`run`.
         """
         if not _modes.legacy:
-            return self._execute()
-        lock = vars(self).setdefault("lock", Lock())    # it may be older than install()
-        block(lock.acquire, None)
+            return self._execute({})
+        fields = vars(self)
+        lock = fields.setdefault("lock", Lock())        # it may be older than install()
+        if not lock.acquire(False):
+            # The run that holds the lock releases it when its tasks have ended.
+            run: Any = _CurrentRun(fields)
+            block_on(run, lock.acquire, None, True)
+        tasks: dict[Task[Any], Function] = {}
+        outer = fields.get("_run", {})      # not empty if an application's lock lets one thread in
         try:
-            return self._execute()
+            fields["_run"] = tasks
+            return self._execute(tasks)
         finally:
+            fields["_run"] = outer
             lock.release()
 
-    def _execute(self) -> tuple[dict[str, Any], bool]:
-        tasks: dict[Task[Any], Function] = {}
+    def _execute(self, tasks: dict[Task[Any], Function]) -> tuple[dict[str, Any], bool]:
         outcomes: dict[Task[Any], tuple[Any, bool]] = {}
         raised = None
         over = Event()          # a function has raised: no other function begins
@@ -320,6 +329,18 @@ class TaskCollection(FunctionCollection):
                 return self._failed(function, error), False, None
             except BaseException as raised:
                 return None, False, raised
+
+
+class _CurrentRun:
+    """The tasks that the current run of a collection has started so far, in a sequence."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, part: int | slice) -> Any:
+        return list(self._fields.get("_run", {}).copy())[part]
 
 
 def _key_of(function: Any) -> str:

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (AsyncQueue, Lane, TaskSupervisor, ThreadQueue, WaitDeadlockError,
-                          WaitTimeoutError, background_task, background_worker, current_task,
-                          service)
+from atasker_like import (AsyncQueue, Lane, TaskCollection, TaskSupervisor, ThreadQueue,
+                          WaitDeadlockError, WaitTimeoutError, _modes, background_task,
+                          background_worker, current_task, service)
 from atasker_like.engine import wait_graph
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
@@ -201,6 +201,44 @@ def test_stop_of_a_supervisor_whose_task_waits_for_the_caller_is_warned_of(super
     supervisor.stop(wait=0)         # gives the stopping task up
     assert stopping.cancelled()
     waiting.exception(PATIENCE)
+
+
+@pytest.mark.parametrize("last", ["the function", "the run"])
+def test_function_that_waits_for_the_next_run_of_its_collection_gets_an_error(supervisor, last,
+                                                                              monkeypatch, told):
+    monkeypatch.setattr(_modes, "legacy", True)
+    collection = TaskCollection(supervisor=supervisor)
+    tasks, ready, raised = {}, threading.Event(), []
+
+    def function():
+        assert ready.wait(PATIENCE)
+        if raised:
+            return
+        wait_for(lambda: last == "the run" or tasks["next"] in wait_graph._threads, "the next run")
+        try:
+            tasks["next"].wait()
+        except WaitDeadlockError as error:
+            raised.append(error)
+
+    def run_next():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the function" or any(
+            tasks["next"] in wait.tasks[:1] for wait in list(wait_graph._threads.values())),
+            "the function")
+        return collection.run()
+
+    collection.append(function)
+    first = background_task(collection.run, supervisor=supervisor)()
+    wait_for(lambda: collection.lock.locked(), "the first run")
+    tasks["next"] = background_task(run_next, supervisor=supervisor)()
+    ready.set()
+    assert first.exception(PATIENCE) is None
+    error = tasks["next"].exception(PATIENCE)
+    if last == "the run":
+        assert type(error) is WaitDeadlockError and not raised
+    else:
+        assert error is None and raised
+    assert not told("circle") and not collection.lock.locked()
 
 
 # -- done callbacks and hooks ----------------------------------------------------------------------
