@@ -319,10 +319,15 @@ class LoopRun(WaitedCall):
         with _lock:
             _enter(self._wait, self._entered)
             circle = _circle_of(self._wait)
+            awaits = list(_coroutines.get(self, ()))    # those that have begun already
         error = None if circle is None else _judge(circle)
         if error is not None:
             future.cancel()
             raise error
+        for wait in awaits:
+            lane = _full_lane_of(wait.tasks)
+            if lane is not None:
+                _warn_of_stuck_lane(lane)
         return future
 
     def done(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from atasker_like import (AsyncQueue, Lane, TaskCollection, TaskSupervisor, ThreadQueue,
                           WaitDeadlockError, WaitTimeoutError, _modes, background_task,
-                          background_worker, current_task, service)
+                          background_worker, current_task, loops, service)
 from atasker_like.engine import wait_graph
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
@@ -58,7 +58,20 @@ def test_coroutines_through_two_lanes_with_room_are_not_warned_of(supervisor, to
 # -- services --------------------------------------------------------------------------------------
 
 
-def test_handler_that_calls_its_own_service_is_warned_of(supervisor, told):
+@pytest.mark.parametrize("last", ["the request", "the wait of the thread"])
+def test_handler_that_calls_its_own_service_is_warned_of(supervisor, told, monkeypatch, last):
+    start = loops._RunningLoop.start
+
+    def start_and_let_it_wait(running, coro):
+        future = start(running, coro)
+        if current_task() is not None:
+            wait_for(lambda: future.done() or any(isinstance(waiter, wait_graph.LoopRun)
+                                                  for waiter in list(wait_graph._coroutines)),
+                     "the request")
+        return future
+
+    if last == "the wait of the thread":
+        monkeypatch.setattr(loops._RunningLoop, "start", start_and_let_it_wait)
     own = service.Service("own", supervisor=supervisor)
 
     @own.handler(Count)
