@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (AsyncQueue, Lane, TaskCollection, TaskSupervisor, ThreadQueue,
-                          WaitDeadlockError, WaitTimeoutError, _modes, background_task,
+from atasker_like import (AsyncQueue, Lane, ServiceConnectionError, TaskCollection, TaskSupervisor,
+                          ThreadQueue, WaitDeadlockError, _modes, background_task,
                           background_worker, current_task, loops, service)
 from atasker_like.engine import wait_graph
 from tests.support import PATIENCE
@@ -79,10 +79,10 @@ def test_handler_that_calls_its_own_service_is_warned_of(supervisor, told, monke
         return task.number and client.execute(Count(task.number - 1)).result
 
     with service.SyncClient(own) as client, service.SyncClient(own) as caller:
-        with pytest.raises(WaitTimeoutError):
-            caller.execute(Count(1), timeout=0.5)
+        call = started(caller.execute, Count(1))
         wait_for(lambda: told(STUCK), "the warning")
         assert "own.Count" in told(STUCK)[0] and "parallel = True" in told(STUCK)[0]
+    assert isinstance(join(call), ServiceConnectionError)       # the client is closed
 
 
 def test_coroutine_handlers_of_two_services_in_a_circle_are_warned_of(supervisor, told):
@@ -100,9 +100,9 @@ def test_coroutine_handlers_of_two_services_in_a_circle_are_warned_of(supervisor
     with service.SyncClient(left) as caller:
         assert caller.execute(Count(1), timeout=PATIENCE).result == 0
         assert not told(STUCK)
-        with pytest.raises(WaitTimeoutError):
-            caller.execute(Count(2), timeout=0.5)
+        call = started(caller.execute, Count(2))
         wait_for(lambda: told(STUCK), "the warning")
+    assert isinstance(join(call), ServiceConnectionError)
 
 
 def test_request_to_a_service_whose_lane_is_paused_is_warned_of(supervisor, told):
