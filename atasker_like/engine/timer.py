@@ -1,10 +1,11 @@
 """Timer: one heap and one thread for delays, retries and timeouts.
 
 The thread starts with the first call that is scheduled. It sleeps until the next deadline, or
-without limit if there is none. It wakes earlier only for a call that is due before all other calls,
-or to remove cancelled entries. Deadlines are times of the monotonic clock. Each operation takes
-O(log n). A cancelled entry stays in the heap until it is met, or until such entries are the larger
-part.
+without limit if there is none. If another deadline follows within the slack, it makes both calls at
+the end of the slack: a wake-up takes as long as several calls. It wakes earlier only for a call
+that is due before all other calls, or to remove cancelled entries. Deadlines are times of the
+monotonic clock. Each operation takes O(log n). A cancelled entry stays in the heap until it is met,
+or until such entries are the larger part.
 
 ::
 
@@ -37,6 +38,9 @@ __all__ = ["Timer", "TimerEntry"]
 
 #: ``Timer._until`` while the thread is awake: it checks the incoming before it sleeps.
 AWAKE = float("-inf")
+
+#: Seconds that a call may be late, if another one is due in that time.
+SLACK = 0.0005
 
 #: Without the interpreter's lock, other threads may see a write of one variable and a read of
 #: another in either order. Then each call wakes the thread, not only one that is due early.
@@ -186,6 +190,8 @@ class Timer:
                     else:
                         due.append((call, arguments))
                 until = heap[0].deadline if heap else float("inf")
+                if any(entry.deadline <= until + SLACK for entry in heap[1:3]):
+                    until += SLACK
             # No references while the thread sleeps: they would keep objects alive.
             call = arguments = None     # type: ignore[assignment]
             if due:

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from atasker_like.engine.timer import Timer
+from atasker_like.engine.timer import SLACK, Timer
+from tests.support.threads import wait_for
 
 
 class Clock:
@@ -146,6 +147,20 @@ def test_an_earlier_call_wakes_the_sleeping_thread():
         timer.call_later(0, done.set)
         assert done.wait(10)
     timer.stop()
+
+
+@pytest.mark.parametrize("second, until", [
+    (5 + SLACK / 2, 5 + SLACK),
+    (5 + 2 * SLACK, 5),
+], ids=["within the slack", "later"])
+def test_calls_that_are_due_within_the_slack_share_a_wake_up(timer, clock, second, until):
+    for seconds in (5, second, 100):
+        timer.call_later(seconds, int)
+    wait_for(lambda: timer._until == pytest.approx(clock.now + until, abs=SLACK / 8), "the sleep")
+    clock.now += until
+    settle(timer, clock)
+    following = 1000 + (100 if second < until else second)
+    wait_for(lambda: timer._until == pytest.approx(following, abs=SLACK / 8), "the next sleep")
 
 
 def test_a_deadline_beyond_all_clocks_is_no_error(timer, clock):
