@@ -6,6 +6,8 @@ connections and threads belong to the parent. Such objects register here.
 from __future__ import annotations
 
 import os
+import sys
+from threading import get_ident
 from weakref import WeakSet
 
 TYPE_CHECKING = False
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     class Resettable(Protocol):
         def _reset_after_fork(self) -> None: ...
 
-__all__ = ["register"]
+__all__ = ["forget_imports_of_other_threads", "register"]
 
 _registered: WeakSet[Resettable] = WeakSet()
 
@@ -23,6 +25,23 @@ _registered: WeakSet[Resettable] = WeakSet()
 def register(resettable: Resettable) -> None:
     """Call ``_reset_after_fork()`` of an object in each forked child. (no reference is kept)"""
     _registered.add(resettable)
+
+
+def forget_imports_of_other_threads() -> None:
+    """In a forked process: make modules importable that other threads were importing.
+
+    CPython resets the lock of the import system, but not the locks of its modules. Those that
+    another thread held stay held, and an import of their modules would block without end.
+    """
+    bootstrap = sys.modules.get("importlib._bootstrap") or sys.modules["_frozen_importlib"]
+    locks = getattr(bootstrap, "_module_locks", {})
+    for name, reference in list(locks.items()):
+        lock = reference()
+        if lock is not None and getattr(lock, "owner", None) != get_ident():
+            locks.pop(name, None)
+            spec = getattr(sys.modules.get(name), "__spec__", None)
+            if getattr(spec, "_initializing", False):
+                del sys.modules[name]       # only a part of its code has run
 
 
 def _after_fork() -> None:

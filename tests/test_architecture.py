@@ -221,7 +221,8 @@ LAYERS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.process.child": {"constants", "errors", "options", "_ids", "_inspect", "_retry",
+ONLY = {"pools.process.child": {"constants", "errors", "options", "_fork", "_ids", "_inspect",
+                                "_retry",
                                 "pools.process",
                                 "pools.process.log_relay",
                                 "pools.process.buffers"},       # with the first buffer

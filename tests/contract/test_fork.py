@@ -5,6 +5,52 @@ import sys
 
 import pytest
 
+import atasker_like
+
+IMPORTED = """
+import os, sys
+sys.imports[os.getpid()].set()
+if os.getpid() == sys.parent:
+    sys.gate.wait(30)
+answer = 42
+"""
+
+IMPORTS = """
+import os, sys, threading
+from collections import defaultdict
+from importlib import import_module
+from atasker_like import TT_MP, task_supervisor
+
+def answer():
+    return import_module("imported").answer
+
+sys.imports = defaultdict(threading.Event)
+sys.parent = os.getpid()
+sys.gate = threading.Event()
+importer = threading.Thread(target=import_module, args=("imported",))
+importer.start()
+sys.imports[sys.parent].wait(30)
+task_supervisor.set_mp_pool(pool_size=1, start_method="fork")
+try:
+    print(task_supervisor.put_task(answer, tt=TT_MP).value(20))
+finally:
+    sys.gate.set()
+    importer.join()
+print(answer())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_module_that_a_thread_was_importing_at_the_fork_is_imported_by_the_process(tmp_path):
+    (tmp_path / "imported.py").write_text(IMPORTED)
+    (tmp_path / "program.py").write_text(IMPORTS)
+    root = os.path.dirname(os.path.dirname(atasker_like.__file__))
+    program = subprocess.run([sys.executable, "-W", "ignore", str(tmp_path / "program.py")],
+                             env=dict(os.environ, PYTHONPATH=root), stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, timeout=60)
+    assert program.stdout.decode().split() == ["42", "42"]
+
+
 PROGRAM = """
 import os, signal, sys, threading
 from math import factorial

@@ -32,6 +32,7 @@ from io import BytesIO
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from ..._fork import forget_imports_of_other_threads
 from ..._ids import short_id
 from ..._inspect import (address_of, described, lookup, name_of, text_of, traceback_text,
                          type_name_of, why_not_rebuilt)
@@ -647,6 +648,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     :param initializer: called with ``initargs`` before the first task, unless None.
     """
     global server
+    forget_imports_of_other_threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for pipe in pipes:
