@@ -316,15 +316,16 @@ def signature_error(signature: Signature | None, args: tuple[Any, ...],
     return None
 
 
-def wants_task_id(function: Any, named_only: bool = False) -> bool:
+def wants_task_id(function: Any, named_only: bool = False, of_any_kind: bool = False) -> bool:
     """Return True if a function is to get the id of its task, as the keyword ``_task_id``.
 
     A function that names it gets it. So does a plain function with ``**kwargs`` of its own. For the
     ``**kwargs`` of a decorator, the function inside decides.
 
     :param named_only: ``**kwargs`` does not count.
+    :param of_any_kind: ``**kwargs`` counts for methods, partials and callable objects, too.
     """
-    return _wants(function, "_task_id", named_only)
+    return _wants(function, "_task_id", named_only, of_any_kind)
 
 
 def names_keyword(function: Any, name: str) -> bool:
@@ -342,8 +343,8 @@ def call_on_error(on_error: Callable[..., Any], keywords: Mapping[str, Any]) -> 
     on_error(**keywords)
 
 
-def _wants(function: Any, name: str, named_only: bool) -> bool:
-    plain = type(function) is FunctionType
+def _wants(function: Any, name: str, named_only: bool, of_any_kind: bool = False) -> bool:
+    plain = of_any_kind or type(function) is FunctionType
     while True:
         if issubclass(type(function), partial):
             if name in function.keywords:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from functools import partial
 
+from .. import _modes
 from .._checks import keywords_of, not_a_function, plain_or_none, positional, runs_when_called
 from .._ids import new_id
 from .._inspect import is_coroutine_function, name_of, shown, wants_task_id
@@ -65,7 +66,8 @@ class SpecFactory:
             lane = self._checked_lane(lane)
             lane.bind(pool)
         spec = TaskSpec(pool, target, options, tt, callback, loop, worker,
-                        tt == TT_MP and wants_task_id(target, named_id), lane, rank, hooks)
+                        tt == TT_MP and wants_task_id(target, named_id, _modes.legacy),
+                        lane, rank, hooks)
         self.watch(spec)
         return spec
 
@@ -117,7 +119,8 @@ class SpecFactory:
             spec = self.make(target, tt, TaskOptions(priority=priority, delay=delay or None),
                              callback, worker=worker)
             spec.ends_early = True
-            wants_id = send_task_id and spec.tt == TT_THREAD and wants_task_id(spec.function)
+            wants_id = (send_task_id and spec.tt == TT_THREAD
+                        and wants_task_id(spec.function, of_any_kind=_modes.legacy))
         elif (target is not spec.function or callback is not spec.callback
               or (priority, delay, tt) != (spec.priority, spec.options.delay, spec.tt)):
             # The subclass has changed an argument; the other options of the function stay.
