@@ -153,12 +153,13 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
 
     def _worker_queue_needs_loop(self) -> bool:
         # Before Python 3.10 a queue of asyncio belongs to a loop from the beginning. A class with
-        # coroutine functions of its own may make such a queue.
+        # coroutine functions of its own may make such a queue. An own class of a program for
+        # atasker is called in the loop, at the start.
         kind = self._worker_queue_class
-        if is_asyncio_queue(kind):
-            return sys.version_info < (3, 10)
-        return ((_modes.legacy or sys.version_info < (3, 10)) and self._worker_puts_in_loop
-                and is_coroutine_function(kind.get))
+        if sys.version_info >= (3, 10) and not _modes.legacy:
+            return False
+        return is_asyncio_queue(kind) or (self._worker_puts_in_loop
+                                          and is_coroutine_function(kind.get))
 
     def _worker_make_queue(self) -> None:
         if self._worker_queue_class is True:
