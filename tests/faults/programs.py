@@ -267,12 +267,12 @@ def server(scene, stops):
     """Wait for SIGTERM, end in order, and die of it."""
     import os
     import signal
-    import threading
 
     from . import work
 
-    over = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *ignored: over.set())
+    # A pipe: the handler may interrupt the wait at a line where an event holds its lock.
+    reader, writer = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *ignored: os.write(writer, b"."))
     gate = scene.gate()
     scene.open(size=1, threads=1)
     handles = [scene.submit(work.enter, gate, kind=kind) for kind in ("process", "thread")]
@@ -280,7 +280,7 @@ def server(scene, stops):
         handles += scene.good(20, kind)
     scene.arrived(gate, 2)
     _say(*[handle.token for handle in handles])
-    over.wait()
+    os.read(reader, 1)
     gate.open()
     if stops == "stops":
         scene.native.stop()
