@@ -97,6 +97,24 @@ def test_template_survives_a_signal_to_its_group(number):
     assert (status, lines) == (0, ["1 False"]), log
 
 
+def test_signal_that_the_program_ignores_is_ignored_in_its_processes():
+    status, lines, log = run(LEGACY + """
+    import functools
+
+    def handler_of(number):
+        return signal.getsignal(number).name
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, print)
+    task_supervisor.set_mp_pool(pool_size=1)
+    task_supervisor.start()
+    for number in signal.SIGHUP, signal.SIGUSR1:
+        print(*values(functools.partial(handler_of, number), 1))
+    task_supervisor.stop()
+    """)
+    assert (status, lines) == (0, ["SIG_IGN", "SIG_DFL"]), log
+
+
 def test_template_works_in_a_program_that_ignores_sigchld():
     status, lines, log = run(LEGACY + """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

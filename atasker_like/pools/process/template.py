@@ -277,6 +277,11 @@ class _Template:
                  initargs: tuple[Any, ...]) -> None:
         import multiprocessing.process
 
+        #: The signals that get their default again in a pool process: not those that the program
+        #: ignores, as under ``nohup``.
+        self._to_reset = [number for number in (
+            getattr(signal, name, None) for name in ("SIGHUP", "SIGQUIT", "SIGUSR1"))
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN]
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGPIPE"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -344,9 +349,8 @@ class _Template:
         os.close(status)
         for _, other in self._children.values():
             os.close(other)
-        for name in ("SIGHUP", "SIGQUIT", "SIGUSR1"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_DFL)
+        for number in self._to_reset:
+            signal.signal(number, signal.SIG_DFL)
         child.main(pipes, prefix, levels, self._initializer, self._initargs)
 
     def _tell_end(self, sentinel: int) -> None:
