@@ -270,9 +270,12 @@ def server(scene, stops):
 
     from . import work
 
-    # A pipe: the handler may interrupt the wait at a line where an event holds its lock.
+    # No event: the signal may come at a line where the event holds its lock, or just before the
+    # wait blocks, which then does not see it. The interpreter writes to a pipe at once.
     reader, writer = os.pipe()
-    signal.signal(signal.SIGTERM, lambda *ignored: os.write(writer, b"."))
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    signal.signal(signal.SIGTERM, lambda *ignored: None)
     gate = scene.gate()
     scene.open(size=1, threads=1)
     handles = [scene.submit(work.enter, gate, kind=kind) for kind in ("process", "thread")]
