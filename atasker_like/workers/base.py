@@ -145,6 +145,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     _worker_options: tuple[str, ...] = ()
 
     _worker_stops_first = True
+    _worker_session: Session | None = None
 
     if TYPE_CHECKING:
         restart_policy: str
@@ -170,7 +171,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         if executor_func is not None:
             self._worker_set_function(executor_func)
         self._worker_static = executor_func is None
-        self.priority: int = TASK_NORMAL
+        self._worker_priority: int = TASK_NORMAL
         self._worker_set_priority(get("priority"))
         self.o: Any | None = get("o")
         self.on_error: Callable[..., Any] | None = plain_or_none(
@@ -196,7 +197,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.last_executed: float = 0
         self._worker_runs = self._worker_failures = self._worker_missed = self._worker_restarts = 0
         self._worker_last_duration: float | None = None
-        self._worker_session: Session | None = None
+        self._worker_session = None
         self._worker_first_token = Token()  # taken by the first session
         # Guards _worker_session while one session follows another.
         self._worker_start_lock = RLock()
@@ -307,11 +308,14 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
             claimed = token.take()
             if not claimed:                     # another start has come first
                 return False
+            # A function of atasker gets them, too.
+            overrides = ({name: kwargs[name] for name in _OVERRIDES if name in kwargs}
+                         if _modes.legacy else {})
             self._worker_take_overrides(kwargs)
             parts = self.supervisor._supervisor_parts
             if not parts.state.is_running():
                 parts.pools.ensure_started()
-            session = self._worker_make_session(args, kwargs)
+            session = self._worker_make_session(args, kwargs, overrides)
             session.predecessor = before
             with self._worker_start_lock:
                 self._worker_session = session
@@ -495,9 +499,21 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.run = self.__wrapped__ = function      # type: ignore[method-assign]
         self._worker_static = False
 
+    @property
+    def priority(self) -> int:
+        """The priority of the runs. A new one holds from the next run on."""
+        return self._worker_priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        self._worker_set_priority(priority)
+        session = self._worker_session
+        if session is not None:
+            session.set_priority(self._worker_priority)
+
     def _worker_set_priority(self, priority: Any) -> None:
         if priority is not None:
-            self.priority = int(TaskOptions(priority=priority).priority or 0)
+            self._worker_priority = int(TaskOptions(priority=priority).priority or 0)
 
     def _worker_take_overrides(self, kwargs: dict[str, Any]) -> None:
         """Remove the values for the worker from the arguments of start(), and apply them."""
@@ -510,7 +526,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
                 raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a "
                                        f"{type(self).__name__}")
 
-    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
+    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+                             overrides: dict[str, Any]) -> Session:
         function = self.run
         if attribute_of(function, "__func__", FunctionType) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, "
@@ -525,7 +542,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         if tt == TT_COROUTINE:
             loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._worker_loop)
         items = self._worker_leading()
-        given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"),
+        given: dict[str, Any] = {**overrides, "_worker": self, "_name": kwargs.pop("_name"),
                                  "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
             self.supervisor.pool_for(TT_MP).refuse_during_import()

@@ -60,8 +60,9 @@ class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
         super().__init__(name, executor_func, **options)
         self.executor_loop: Any = options.get("loop")
 
-    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
-        session = super()._worker_make_session(args, kwargs)
+    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+                             overrides: dict[str, Any]) -> Session:
+        session = super()._worker_make_session(args, kwargs, overrides)
         loop = self._worker_loop
         if isinstance(loop, str):
             loop = self.supervisor.get_aloop(loop)

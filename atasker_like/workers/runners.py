@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextvars import Context, copy_context
+from copy import copy
 from itertools import count
 from time import perf_counter
 
@@ -160,6 +161,13 @@ class Runner:
         specs = supervisor._supervisor_parts.specs
         specs.watch(self.spec)
         self.start: Any = specs.starter(self.spec)
+
+    def set_priority(self, priority: int) -> None:
+        """Give the following runs another priority."""
+        spec = copy(self.spec)
+        spec.priority, spec.options = priority, spec.options.replace(priority=priority)
+        self.worker.supervisor._supervisor_parts.specs.watch(spec)
+        self.spec = spec
 
     def submit(self) -> bool:
         """Have the function run. Return False if that is not possible. (ownership held)"""

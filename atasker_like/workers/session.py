@@ -120,6 +120,10 @@ class Session:
         self.report_token: Token = Token()
         self._runner = make_runner(self, worker, trigger, call)
 
+    def set_priority(self, priority: int) -> None:
+        """Give the following runs another priority."""
+        self._runner.set_priority(priority)
+
     # -- ownership ---------------------------------------------------------------------------------
 
     def clock(self) -> float:

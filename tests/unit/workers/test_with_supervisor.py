@@ -6,7 +6,7 @@ from threading import get_ident
 import pytest
 
 from atasker_like import (TASK_HIGH, TASK_NORMAL, BackgroundIntervalWorker, BackgroundWorker,
-                          SupervisorStoppedError, background_worker)
+                          SupervisorStoppedError, background_worker, current_task)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.scripts import run_script
@@ -20,6 +20,20 @@ def test_start_of_a_worker_starts_its_supervisor(make_supervisor, runs):
     supervisor = make_supervisor()
     background_worker(runs, e=True, supervisor=supervisor).start()
     assert supervisor.is_active
+
+
+def test_new_priority_of_a_worker_holds_from_the_next_run_on(supervisor):
+    priorities = []
+
+    def note():
+        priorities.append(current_task().priority)
+        worker.priority = TASK_HIGH
+
+    worker = BackgroundIntervalWorker(executor_func=note, interval=0.01, supervisor=supervisor)
+    worker.start()
+    wait_for(lambda: len(priorities) > 2, "three runs")
+    worker.stop()
+    assert priorities[:3] == [TASK_NORMAL, TASK_HIGH, TASK_HIGH]
 
 
 def test_stop_of_the_supervisor_stops_its_workers(any_kind, runs):
