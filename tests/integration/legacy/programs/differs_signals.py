@@ -68,6 +68,6 @@ if __name__ == '__main__':
         wait_completed(task, timeout=10)
     except TimeoutError:
         pass
-    fact('SIGTERM to the process group of a program that handles it', task.result)
+    fact('SIGTERM to the process group of a program that handles or ignores it', task.result)
     fact('the program has handled it', terminated == [signal.SIGTERM])
     leave()
