@@ -152,7 +152,7 @@ def importable_by_path() -> Iterator[None]:
 
 
 def may_lack_guard() -> bool:
-    """Return True if new processes import the main module and its source has no ``__name__``."""
+    """Return True if new processes import the main module and its source has no ``__main__``."""
     main = main_module()
     if main is None or why_not_importable() is not None:
         return False
@@ -161,6 +161,7 @@ def may_lack_guard() -> bool:
         return False
     try:
         with open(path, "rb") as file:
-            return b"__name__" not in file.read()
+            # Not __name__, which stands in many files without a guard, as in getLogger(__name__).
+            return b"__main__" not in file.read()
     except OSError:
         return False

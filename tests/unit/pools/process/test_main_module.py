@@ -86,14 +86,21 @@ def test_name_of_the_file_is_kept_for_the_exit(main, monkeypatch):
     assert module.__file__ == __file__ and main_module.why_not_importable() is None
 
 
-def test_guard_may_be_missing_only_in_a_source_without_the_name(main, tmp_path):
+@pytest.mark.parametrize("source, lacks", [
+    ("f(1)\n", True), ("log = logging.getLogger(__name__)\nf(1)\n", True),
+    ("if __name__ == '__main__':\n    f(1)\n", False),
+    ('if "__main__" == __name__:\n    f(1)\n', False)],
+    ids=["plain", "logger", "guard", "double quotes"])
+def test_guard_may_be_missing_only_in_a_source_without_its_name(main, tmp_path, source, lacks):
     path = tmp_path / "program.py"
     main(__file__=str(path))
-    path.write_text("f(1)\n")
-    assert main_module.may_lack_guard()
-    path.write_text("if __name__ == '__main__':\n    f(1)\n")
-    assert not main_module.may_lack_guard()
-    path.unlink()
+    path.write_text(source)
+    assert main_module.may_lack_guard() is lacks
+
+
+def test_no_guard_is_missing_in_a_file_that_cannot_be_read(main, tmp_path):
+    path = tmp_path / "program.py"
+    main(__file__=str(path))
     assert not main_module.may_lack_guard()
     main()
     assert not main_module.may_lack_guard()
