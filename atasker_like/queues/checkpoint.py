@@ -199,6 +199,9 @@ class Checkpoint:
             user = user.func
         function = f"{attribute_of(user, '__module__', str)}.{short_name_of(user)}"
         with self._lock:
+            # First, in one step: of two processes that begin at the same time, one finds the name
+            # of the other. A transaction would stay open if an interrupt came before its end.
+            self._execute("INSERT OR IGNORE INTO users VALUES (?, ?)", (namespace, function))
             for (before,) in self._execute("SELECT function FROM users WHERE namespace=?",
                                            (namespace,)):
                 if before != function:
@@ -206,7 +209,8 @@ class Checkpoint:
                                 "used for %s: the inputs of the one count as those of the other. "
                                 "If they are not the same work, give each a namespace, or "
                                 "clear(%r)", namespace, self.path, before, function, namespace)
-            self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (namespace, function))
+                    self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)",
+                                  (namespace, function))
 
     def clear(self, namespace: str | Callable[..., Any] | None = None) -> int:
         """Forget the successes of a namespace or a function, or all of them; return their number.

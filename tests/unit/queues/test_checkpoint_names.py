@@ -294,3 +294,33 @@ def test_two_functions_in_one_namespace_are_warned_of(tmp_path, supervisor, capl
         tmap(double, [3], checkpoint=one, supervisor=supervisor)
         tmap(same, [3], checkpoint=other, supervisor=supervisor)
         assert len(caplog.messages) == 1 and one.count(double) == one.count(same) == 1
+
+
+@pytest.mark.parametrize("statement", [1, 2])
+def test_two_functions_that_begin_with_one_namespace_at_once_are_warned_of(tmp_path, monkeypatch,
+                                                                           caplog, statement):
+    """The second process runs after the first or the second statement of the first one."""
+    with Checkpoint(tmp_path / "file") as one, Checkpoint(tmp_path / "file") as other:
+        execute, left = one._execute, [statement]
+
+        def execute_then_other(*arguments):
+            rows = execute(*arguments)
+            left[0] -= 1
+            if not left[0]:
+                other.page(same, "step")
+            return rows
+
+        monkeypatch.setattr(one, "_execute", execute_then_other)
+        one.page(double, "step")
+        assert left[0] <= 0
+    messages = [message for message in caplog.messages if "namespace 'step'" in message]
+    assert len(messages) in (1, 2)
+    assert "functions.double" in messages[0] and "functions.same" in messages[0]
+
+
+def test_one_function_that_uses_its_namespace_again_is_not_warned_of(tmp_path, caplog):
+    for _ in range(2):
+        with Checkpoint(tmp_path / "file") as checkpoint:
+            checkpoint.page(double, "step")
+            checkpoint.page(double, "step")
+    assert not caplog.messages
