@@ -239,8 +239,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         :return: False if there is still something to do.
         """
         session = self._worker_session
-        if session is not None and not session.done:
-            self._worker_notify()                  # have the queue asked once more
+        if session is not None and not session.done and self._worker_waiting():
+            # Have the queue asked once more, as it may not have given an item that it has. Without
+            # items, this step would make an idle worker look busy.
+            self._worker_notify()
         return self._worker_join_idle(timeout)
 
     def before_queue_get(self) -> None:

@@ -376,6 +376,27 @@ def test_join_waits_until_all_items_are_handled(supervisor, form, kind, handler)
     assert worker.is_active() and worker.join() is True
 
 
+@pytest.mark.parametrize("kind", QUEUES, ids=name_of)
+def test_join_with_timeout_0_tells_if_the_worker_is_idle(supervisor, form, kind, handler):
+    worker = background_worker(form(handler), q=kind, supervisor=supervisor)
+    assert worker.start()
+    wait_for(lambda: worker.join(0), "it is idle after its start")
+    worker.put_threadsafe(1)
+    assert worker.join(0) is False          # the item waits, or its run is held
+    handler.go.set()
+    wait_for(lambda: worker.join(0), "it is idle after its item")
+    assert handler.got == [1] and worker.is_active()
+
+
+def test_join_has_the_queue_asked_once_more_for_an_item_of_which_it_was_not_told(
+        supervisor, handler):
+    worker = background_worker(handler, q=queue.Queue, supervisor=supervisor)
+    handler.go.set()
+    assert worker.start()
+    worker.get_queue_obj().queue.append(1)      # no put() of the queue
+    assert worker.join(PATIENCE) and handler.got == [1]
+
+
 def test_join_of_a_worker_that_is_not_active_does_not_wait(supervisor, runs):
     worker = background_worker(runs, q=True, supervisor=supervisor)
     assert worker.join() is True
