@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Mapping
 
-__all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback",
+__all__ = ["Failure", "TaskResult", "log_unseen", "see_failure", "with_cause", "with_traceback",
            "without_first"]
 
 
@@ -64,7 +64,7 @@ class Failure:
         self.name: str = name
         self.id: str = task_id
         self.seen: bool = False
-        _failures[id(self)] = ref(self)
+        _failures[id(self)] = _last_of_task[task_id] = ref(self)
         if not _armed:
             _arm()
 
@@ -135,7 +135,9 @@ class Failure:
                                    exc_info=(type(self.error), self.error, self.traceback))
 
     def __del__(self) -> None:
-        _failures.pop(id(self), None)
+        reference = _failures.pop(id(self), None)
+        if reference is not None and _last_of_task.get(self.id) is reference:
+            _last_of_task.pop(self.id, None)
         if self.seen:
             return
         try:
@@ -188,6 +190,8 @@ _UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value()
 #: The existing failures, by their ids. Shared without a lock: setting an entry and removing it are
 #: each one step, on a free-threaded build too, and a finalizer may do either at any line.
 _failures: dict[int, ref[Failure]] = {}
+#: The last of them of each task, by its id. Applications may choose one id for several tasks.
+_last_of_task: dict[str, ref[Failure]] = {}
 _armed = False
 
 
@@ -209,6 +213,17 @@ def log_unseen() -> None:
             failure.log_if_unseen()
 
 
+def see_failure(task_id: str) -> None:
+    """Mark the error of a task as seen, if the task of this id has failed in this process.
+
+    The error in a store is another object: code that raises it calls this.
+    """
+    reference = _last_of_task.get(task_id)
+    failure = None if reference is None else reference()
+    if failure is not None:
+        failure.seen = True
+
+
 def _after_fork() -> None:
     # In a forked process, drop the failures: the parent logs them.
     for reference in list(_failures.values()):
@@ -216,6 +231,7 @@ def _after_fork() -> None:
         if failure is not None:
             failure.seen = True
     _failures.clear()
+    _last_of_task.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 from enum import Enum
 
 from .._inspect import shown
+from ..engine.result import see_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class StoredResult(_Fields):
     def value(self) -> Any:
         """Return the result, or raise the error."""
         if self.error is not None:
+            see_failure(self.task_id)
             raise self.error
         return self.result
 

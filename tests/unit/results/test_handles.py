@@ -401,3 +401,41 @@ def test_wait_without_limit_for_an_id_that_nothing_knows_warns_once(result_of, c
     [message] = caplog.messages
     assert f"waits for task {'0' * 32}, which this process does not have" in message
     assert message.endswith("if the id may be wrong, give get() a timeout")
+
+
+# -- errors that nobody looked at ------------------------------------------------------------------
+
+
+def raise_error(text):
+    raise ValueError(text)
+
+
+def test_an_error_that_get_raises_from_the_store_is_seen(stored, backend, result_of, unseen):
+    task = stored.put_task(raise_error, ("seen",))
+    task.completed.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert backend._find_task(task.id) is None      # the answer comes from the store
+    with pytest.raises(ValueError, match="seen"):
+        result_of(task.id, backend).get(PATIENCE)
+    del task
+    assert unseen() == []
+
+
+def test_an_error_of_the_store_is_unseen_until_it_is_raised(stored, backend, result_of, unseen):
+    first = stored.put_task(raise_error, ("of one",), task_id="one")
+    first.completed.wait(PATIENCE)
+    second = stored.put_task(raise_error, ("of one",), task_id="one")
+    second.completed.wait(PATIENCE)
+    other = stored.put_task(raise_error, ("of another",))
+    other.completed.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert result_of(other.id, backend).state() is TaskState.FAILURE
+    assert result_of(other.id, backend).failed()
+    del other
+    assert len(unseen()) == 1
+    del first
+    assert len(unseen()) == 2
+    with pytest.raises(ValueError, match="of one"):
+        result_of("one", backend).get(PATIENCE)     # of the last task with this id
+    del second
+    assert len(unseen()) == 2
