@@ -6,6 +6,7 @@ pool gives the task its next attempt, or fails it with the error in the request.
 from __future__ import annotations
 
 import sys
+from operator import index
 
 from ._checks import ends_traceback
 from ._ids import short_id
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._checks import Seconds
 
-__all__ = ["Attempt", "RemoteTaskView"]
+__all__ = ["Attempt", "RemoteTaskView", "plain_number"]
 
 
 class Attempt:
@@ -102,6 +103,14 @@ class Attempt:
     def _check_inside(self) -> None:
         """Raise if the caller is not the function that the task runs, or is to stop."""
         self.check_cancelled()
+
+
+def plain_number(number: float) -> float:
+    """Return a number of any class as an int or a float, which every process can read."""
+    try:
+        return index(number)        # type: ignore[arg-type]
+    except TypeError:
+        return float(number)
 
 
 class RemoteTaskView(Attempt):

@@ -286,6 +286,13 @@ def test_report_progress_reports_for_the_current_task(kind, gate):
     assert task.progress == (1, 2, "half")
 
 
+@pytest.mark.parametrize("numbers", [(1, 2), (0.5, 2), (2 ** 60, None)], ids=str)
+def test_report_progress_keeps_ints_and_floats(kind, numbers):
+    task = kind.bind(f.report_numbers)(*numbers)
+    task.value(20)
+    assert repr(task.progress[:2]) == repr(numbers)
+
+
 def test_check_cancelled_asks_for_the_current_task(supervisor, gate):
     @background_task(supervisor=supervisor)
     def body():

@@ -15,7 +15,7 @@ from importlib import import_module
 from time import perf_counter
 
 from ..._ids import new_id
-from ..._retry import RemoteTaskView
+from ..._retry import RemoteTaskView, plain_number
 from ...engine.current import current_coroutine_task
 from ...engine.result import with_traceback
 from ...errors import TaskPicklingError
@@ -122,7 +122,7 @@ class ExecutorTaskView(RemoteTaskView):
         The last report goes with the result. If the executor carries messages, ten reports a second
         go at once.
         """
-        self.report = (float(done), None if total is None else float(total),
+        self.report = (plain_number(done), None if total is None else plain_number(total),
                        None if message is None else "".join(message))
         now = perf_counter()
         if self._topic is not None and now - self._sent_at >= _PAUSE:

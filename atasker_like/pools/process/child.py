@@ -36,7 +36,7 @@ from ..._fork import forget_imports_of_other_threads
 from ..._ids import short_id
 from ..._inspect import (address_of, described, lookup, name_of, text_of, traceback_text,
                          type_name_of, why_not_rebuilt)
-from ..._retry import RemoteTaskView
+from ..._retry import RemoteTaskView, plain_number
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
 
@@ -267,8 +267,8 @@ class ChildTaskView(RemoteTaskView):
         if self._server._lock._is_owned():      # type: ignore[attr-defined]
             return                          # called by a finalizer during a write: drop the report
         self._server.send(self._number, PROGRESS, marshal.dumps(
-            (float(done),
-             None if total is None else float(total),
+            (plain_number(done),
+             None if total is None else plain_number(total),
              None if message is None else "".join(message))), 0.0)
 
     def _check_inside(self) -> None:
