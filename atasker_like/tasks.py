@@ -16,7 +16,7 @@ from .constants import TT_MP, TaskType
 from .engine.current import current_task
 from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
-from .engine.spec import Decorated, TaskSpec, undecorated
+from .engine.spec import ClassTask, Decorated, TaskSpec, undecorated
 from .engine.task import COMPLETED, Task
 from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
@@ -406,22 +406,6 @@ class BoundTask(Generic[P, T_co], Decorated):
         return f"<background_task {self._spec.name}>"
 
 
-class _ClassTask(Decorated):
-    """A class method whose calls are tasks.
-
-    A classmethod around a BoundTask would bind calls, but not ``options``.
-    """
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: BoundTask) -> None:
-        super().__init__(task._function)
-        self._task = task
-
-    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:       # type: ignore[override]
-        return self._task.__get__(type(instance) if owner is None else owner)
-
-
 def _decorated(function: Any, options: dict[str, Any]) -> BoundTask:
     """Make a pickled task whose function is not found under its name."""
     task: BoundTask = background_task(function, **options)
@@ -497,10 +481,10 @@ def background_task(f: Any = None, **options: Any) -> Any:
         del options["daemon"]
         log.warning("background_task: daemon= has no effect; pool threads never hold the exit of "
                     "the interpreter")
-    if type(f) is _ClassTask:
+    if type(f) is ClassTask:
         f = classmethod(f._function)
     if issubclass(type(f), classmethod):
-        return _ClassTask(background_task(f.__func__, **options))
+        return ClassTask(background_task(f.__func__, **options))
     if issubclass(type(f), staticmethod):
         return staticmethod(background_task(f.__func__, **options))
     routing = {name: options.pop(name, None) for name in _ROUTING} if options else {}

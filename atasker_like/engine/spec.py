@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         def add(self, call: Any) -> None: ...
         def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None: ...
 
-__all__ = ["AnnouncedFunction", "Decorated", "TaskSpec", "undecorated"]
+__all__ = ["AnnouncedFunction", "ClassTask", "Decorated", "TaskSpec", "undecorated"]
 
 
 class AnnouncedFunction:
@@ -208,6 +208,22 @@ class Decorated:
         """Return a reduced value that needs no name, or raise a TaskPicklingError."""
         raise TaskPicklingError(f"{self!r} cannot be pickled: its function is not found under its "
                                 "name; define it at the top level of a module, with this decorator")
+
+
+class ClassTask(Decorated):
+    """A class method whose calls are tasks.
+
+    A classmethod around a decorated function would bind calls, but not ``options``.
+    """
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Decorated) -> None:
+        super().__init__(task._function)
+        self._task = task
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self._task.__get__(type(instance) if owner is None else owner)
 
 
 def _changed(found: Decorated, changes: dict[str, Any]) -> Decorated:

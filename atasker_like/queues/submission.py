@@ -13,7 +13,7 @@ from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
-from ..engine.spec import undecorated
+from ..engine.spec import ClassTask, undecorated
 from ..engine.task import COMPLETED, Task, number_tasks
 from ..errors import ClosedError, InvalidTypeError, QueueFullError, SupervisorError
 from ..options import TaskOptions
@@ -230,7 +230,8 @@ class Submitter(QueueConfig):
         """Decorate a function, so that calling it submits and returns a handle.
 
         The decorator works with or without parentheses. Option names among the keywords of a call
-        override for that call. See :class:`QueueTask`.
+        override for that call. See :class:`QueueTask`. The decorator may stand above
+        ``@staticmethod`` and ``@classmethod``.
 
         :param opts: the function, or :class:`TaskOptions` (default: None).
         :return: the decorated function, or a decorator.
@@ -243,12 +244,18 @@ class Submitter(QueueConfig):
         >>> queue.run().values, handle.priority
         ((42,), 1)
         """
-        if callable(opts):
+        if callable(opts) or issubclass(type(opts), (staticmethod, classmethod, ClassTask)):
             return self._bind(opts, merge(None, options, self._option_owner()))
         merged = merge(opts, options, self._option_owner())
         return ends_traceback(lambda function: self._bind(function, merged))
 
-    def _bind(self, function: Any, options: TaskOptions) -> QueueTask[..., Any]:
+    def _bind(self, function: Any, options: TaskOptions) -> Any:
+        if type(function) is ClassTask:
+            function = classmethod(function._function)
+        if issubclass(type(function), classmethod):
+            return ClassTask(self._bind(function.__func__, options))
+        if issubclass(type(function), staticmethod):
+            return staticmethod(self._bind(function.__func__, options))
         return QueueTask(self, self._check(function), options)
 
     def _option_owner(self) -> str:

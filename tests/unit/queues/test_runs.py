@@ -214,6 +214,45 @@ def test_bound_task_of_a_function_without_a_name_has_that_of_its_class(threads):
     assert queue.run().values == (6,) and scaled.priority == 1 and scaled.name == "Scale"
 
 
+@pytest.mark.parametrize("decorator", [lambda queue: queue.task,
+                                       lambda queue: queue.task(priority=1)],
+                         ids=["plain", "with_options"])
+def test_the_decorator_above_static_and_class_methods(threads, decorator):
+    queue = threads.make()
+
+    class Things:
+        @decorator(queue)
+        @staticmethod
+        def static(x):
+            return x
+
+        @decorator(queue)
+        @classmethod
+        def of_class(cls, x):
+            return cls.__name__, x
+
+        @decorator(queue)
+        @background_task
+        @classmethod
+        def twice(cls, x):
+            return cls.__name__, x
+
+    class MoreThings(Things):
+        pass
+
+    handles = [Things.static(1), Things().static(2), Things.of_class(3), MoreThings().of_class(4),
+               MoreThings.twice(5), Things.of_class.options(name="named")(6),
+               *MoreThings.of_class.map([7])]
+    assert queue.run().values == (1, 2, ("Things", 3), ("MoreThings", 4), ("MoreThings", 5),
+                                  ("Things", 6), ("MoreThings", 7))
+    assert handles[5].name == "named"
+
+
+def test_the_decorator_refuses_what_is_no_function(threads):
+    with pytest.raises(InvalidTypeError, match="opts takes TaskOptions, not str"):
+        threads.make().task("no function")
+
+
 def test_function_that_is_decorated_already_is_submitted(threads):
     queue = threads.make()
     queue.submit(background_task(functions.double), 4)
