@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["legacy", "start_folder"]
+__all__ = ["legacy", "main_file", "start_folder"]
 
 #: True between ``legacy.install()`` and ``legacy.uninstall()``: the package acts as atasker does.
 legacy = False
@@ -23,3 +23,7 @@ def _working_folder() -> str | None:
 #: The working folder at the import of the package, in case multiprocessing is imported later.
 #: Before Python 3.9, the file of the main module may have a path that is relative to it.
 start_folder = _working_folder()
+
+#: The file of the main module. Python deletes ``__file__`` after the last line of the module has
+#: run. A process that is started later would not find the functions of the program then.
+main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)

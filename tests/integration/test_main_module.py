@@ -155,3 +155,23 @@ def test_function_below_the_guard_is_reported(tmp_path):
     """))
     ended = run(["program.py"], tmp_path)
     assert "define it above the line if __name__ == '__main__'" in ended.stdout
+
+
+def test_first_process_task_after_the_main_module_has_run_finds_its_functions(tmp_path):
+    (tmp_path / "program.py").write_text(textwrap.dedent("""
+        import threading
+        from atasker_like import *
+
+        def f(x):
+            return x + 1
+
+        def serve():
+            threading.main_thread().join()
+            print(background_task(f, tt=TT_MP)(1).value(30))
+
+        if __name__ == "__main__":
+            task_supervisor.start()
+            threading.Thread(target=serve).start()
+    """))
+    ended = run(["program.py"], tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "2\n")

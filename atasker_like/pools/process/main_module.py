@@ -72,10 +72,6 @@ def end_if_pool_process() -> None:
 # -- in the program --------------------------------------------------------------------------------
 
 
-#: The file of the main module. Python deletes ``__file__`` after the last line of the module has
-#: run. A process that is started at the exit would not find the functions of the program then.
-_main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
-
 if _modes.start_folder is not None:
     # The program may have changed its working folder before it imported multiprocessing.
     from multiprocessing import process as _process
@@ -86,9 +82,10 @@ if _modes.start_folder is not None:
 def main_module() -> ModuleType | None:
     """Return the main module, with its ``__file__`` restored; None if there is no main module."""
     main = sys.modules.get("__main__")
-    if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
+    file = _modes.main_file
+    if file is not None and main is not None and getattr(main, "__spec__", None) is None \
             and not hasattr(main, "__file__"):
-        main.__file__ = _main_file
+        main.__file__ = file
     return main
 
 

@@ -8,7 +8,8 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_task, wait_completed
+from atasker_like import (TT_MP, PoolBrokenError, TaskPicklingError, _modes, background_task,
+                          wait_completed)
 from atasker_like.pools.process import main_module, pool as pools, starter
 from tests.contract import functions as f
 from tests.support import PATIENCE
@@ -25,7 +26,7 @@ def main(monkeypatch):
         monkeypatch.setitem(sys.modules, "__main__", module)
         return module
 
-    monkeypatch.setattr(main_module, "_main_file", None)
+    monkeypatch.setattr(_modes, "main_file", None)
     monkeypatch.setattr(sys, "argv", ["program.py"])
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     return make
@@ -81,7 +82,7 @@ def test_file_that_is_not_there_is_hidden_from_new_processes(main):
 
 def test_name_of_the_file_is_kept_for_the_exit(main, monkeypatch):
     module = main()
-    monkeypatch.setattr(main_module, "_main_file", __file__)
+    monkeypatch.setattr(_modes, "main_file", __file__)
     assert main_module.main_module() is module
     assert module.__file__ == __file__ and main_module.why_not_importable() is None
 
