@@ -112,7 +112,7 @@ class Lane:
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot",
                  "running", "entries", "parked", "fast_limit", "head_entry", "cached_level",
                  "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool",
-                 "_bound", "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice",
+                 "_bound", "_tokens", "_refilled_at", "_rate_timer", "find", "refusal", "advice",
                  "_warned", "callbacks", "__weakref__")
 
     @ends_traceback
@@ -148,8 +148,8 @@ class Lane:
         self._bound: dict[str, LanePool] = {}               # the same, as soon as bind() begins
         self._tokens, self._refilled_at = 0.0, 0.0          # starts allowed, as of that time
         self._rate_timer: TimerEntry | None = None          # fires when the next task may start
-        #: Makes the error for submissions to a placeholder; None for a lane that was made.
-        self.unknown: Callable[[], Exception] | None = None
+        #: For a placeholder: returns the lane that it stands for, or raises. None for a lane.
+        self.find: Callable[[], Lane] | None = None
         #: For a queue's lane: returns the error for a submission that finds no room, or None if it
         #: may wait for room.
         self.refusal: Callable[[], Exception | None] | None = None
@@ -162,24 +162,26 @@ class Lane:
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
 
     @classmethod
-    def named(cls, name: str, unknown: Callable[[], Exception]) -> Lane:
+    def named(cls, name: str, find: Callable[[], Lane]) -> Lane:
         """Make the placeholder for a lane that a function names but that is not made yet.
 
-        The placeholder has no room. So each submission reaches the slow path, which checks
-        ``unknown``, and the fast path needs no check.
+        It is never bound, since functions of several pools may have the name. It has no room. So
+        the first submission reaches the slow path, which calls ``find`` and gives the function the
+        lane. The fast path needs no check.
         """
         lane = cls(name)
-        lane.size, lane.unknown = 0, unknown
+        lane.size, lane.find = 0, find
         return lane
 
-    def make(self, **settings: Unpack[LaneSettings]) -> None:
-        """Turn the placeholder into a lane that accepts tasks.
+    def give_way(self, spec: TaskSpec, pool: LanePool) -> None:
+        """Give a function the lane that this placeholder stands for. (no lock)
 
-        Raise the constructor's errors.
+        :raises InvalidArgumentError: the lane was not made, or it is bound to another pool.
         """
-        settings.setdefault("size", None)
-        self.configure(**settings)
-        self.unknown = None
+        assert self.find is not None
+        lane = self.find()
+        lane.bind(pool)         # first: another thread may submit a task of the function at once
+        spec.lane = lane
 
     # -- settings: any thread ----------------------------------------------------------------------
 

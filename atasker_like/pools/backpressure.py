@@ -135,7 +135,7 @@ class Backpressure:
         Start the supervisor, or apply ``on_full``. Return False if the caller is to try again, and
         True if the task has been dropped or passed to the successor.
 
-        :raises InvalidArgumentError: the lane of the task was named, but never made.
+        :raises InvalidArgumentError: the lane was named, but never made, or limits another pool.
         :raises QueueFullError: there is no room, and ``on_full`` is 'raise'.
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
@@ -144,8 +144,9 @@ class Backpressure:
             pool.replacement.accept_redirected(task)
             return True
         lane = task._spec.lane
-        if lane is not None and lane.unknown is not None:
-            raise lane.unknown()
+        if lane is not None and lane.find is not None:
+            lane.give_way(task._spec, pool)
+            return False
         refusal = None if lane is None or lane.refusal is None else lane.refusal()
         if refusal is not None:
             raise refusal

@@ -157,7 +157,7 @@ class Pool:
                         if not spec.fast_submit:
                             self.timer.start()      # first: if it raises, nothing is accepted
                         pause = 0.0 if spec.fast_submit else self._start_delay(spec)
-                        if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
+                        if pause > 0 and (spec.lane is None or spec.lane.find is None):
                             self.registry.add(task)
                             return self.lifecycle.delay(task, pause)
                         # Backpressure._has_room_for(), written out
@@ -288,7 +288,7 @@ class Pool:
         spec = task._spec
         own = self._respecced.get(spec)
         if own is None:
-            if spec.lane is not None:
+            if spec.lane is not None and spec.lane.find is None:
                 spec.lane.bind(self)
             own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop,
                            spec.worker, spec.takes_id, spec.lane, spec.lane_order, spec.hooks)

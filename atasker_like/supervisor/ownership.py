@@ -19,13 +19,14 @@ import weakref
 
 from .._log import log
 from .._threads import start_thread
-from ..errors import InvalidArgumentError, SupervisorError, SupervisorStoppedError
+from ..errors import SupervisorError, SupervisorStoppedError
 from .interpreter_exit import check_exit, supervisors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ..engine.lanes import Lane
     from .interpreter_exit import Supervisor
 
 __all__ = ["BackReference", "hand_over"]
@@ -54,10 +55,13 @@ class BackReference:
         """
         self.parts().pools.ensure_started()
 
-    def unknown_lane(self, name: str) -> InvalidArgumentError:
-        """Return the error for a task whose lane was not made."""
-        error: InvalidArgumentError = self.parts().specs.unknown_lane(name)
-        return error
+    def find_lane(self, name: str) -> Lane:
+        """Return the lane of a name, for a function that named it before it was made.
+
+        :raises InvalidArgumentError: it was not made.
+        """
+        lane: Lane = self.parts().specs.find_lane(name)
+        return lane
 
     def parts(self) -> Any:
         """Return the parts of the supervisor.

@@ -47,7 +47,9 @@ class SpecFactory:
         self._pools = pools
         self._overrides = overrides
         self._kept: dict[Any, TaskSpec] = {}
-        self._lanes: dict[str, Lane] = {}       # guarded by the lock of the state
+        # Both are guarded by the lock of the state.
+        self._lanes: dict[str, Lane] = {}
+        self._placeholders: dict[str, Lane] = {}    # for names without a lane when they were given
         pools.on_replaced = self._kept.clear
 
     def make(self, target: Any, tt: TaskType | None, options: TaskOptions,
@@ -64,7 +66,8 @@ class SpecFactory:
         pool = self._pools.pool_for(tt)
         if lane is not None:
             lane = self._checked_lane(lane)
-            lane.bind(pool)
+            if lane.find is None:
+                lane.bind(pool)
         spec = TaskSpec(pool, target, options, tt, callback, loop, worker,
                         tt == TT_MP and wants_task_id(target, named_id, _modes.legacy),
                         lane, rank, hooks)
@@ -154,9 +157,6 @@ class SpecFactory:
             if lane is None:
                 lane = self._lanes[name] = Lane(name, **settings)
                 return lane
-            if lane.unknown is not None:
-                lane.make(**settings)
-                return lane
         if settings:
             lane.configure(**settings)
         return lane
@@ -164,33 +164,41 @@ class SpecFactory:
     def lanes(self) -> dict[str, Lane]:
         """Return the lanes that :meth:`lane` has made, by name."""
         with self._state.lock:
-            return {name: lane for name, lane in self._lanes.items() if lane.unknown is None}
+            return dict(self._lanes)
 
     def knows(self, lane: Lane) -> bool:
         """Return True if the name of a lane leads to the lane."""
-        return self._lanes.get(lane.name) is lane
+        return lane in (self._lanes.get(lane.name), self._placeholders.get(lane.name))
 
     def _checked_lane(self, lane: Any) -> Lane:
         if not isinstance(lane, str):
             if not isinstance(lane, Lane):
                 raise InvalidTypeError("lane takes a Lane or the name of one, not "
                                        f"{type(lane).__name__}")
-            return lane
+            if self._placeholders.get(lane.name) is not lane:
+                return lane
+            lane = lane.name        # that of another function, such as a method or a copy
         with self._state.lock:
-            found = self._lanes.get(lane)
-            if found is None:       # lane() makes it usable later
-                found = Lane.named(lane, partial(self._back.unknown_lane, lane))
-                self._lanes[lane] = found
+            found = self._lanes.get(lane) or self._placeholders.get(lane)
+            if found is None:       # lane() may make it later
+                found = Lane.named(lane, partial(self._back.find_lane, lane))
+                self._placeholders[lane] = found
             return found
 
-    def unknown_lane(self, name: str) -> InvalidArgumentError:
-        """Return the error for a task whose lane was not made; it lists the lanes."""
+    def find_lane(self, name: str) -> Lane:
+        """Return the lane of a name.
+
+        :raises InvalidArgumentError: it was not made; the error lists the lanes.
+        """
+        lane = self._lanes.get(name)        # without the lock: a signal handler may call this
+        if lane is not None:
+            return lane
         from difflib import get_close_matches
 
         known = sorted(self.lanes())
         near = get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        return InvalidArgumentError(
+        raise InvalidArgumentError(
             f"no lane of supervisor {self._state.supervisor_id} is named {name!r}{hint} Its lanes "
             f"are: {', '.join(map(repr, known)) or 'none'}. Make the lane before the first task is "
             f"submitted: lane({name!r}, limit=...) of the supervisor")

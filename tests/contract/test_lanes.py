@@ -1,6 +1,7 @@
 """Lanes, in front of every kind of pool."""
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic, sleep
 
@@ -369,6 +370,61 @@ def test_lane_made_between_two_submissions_takes_the_second(supervisor):
         bound(1)
     supervisor.lane("mail")
     assert bound(2).value(20) == 2
+
+
+def test_lane_that_was_never_made_is_bound_to_no_pool(supervisor):
+    bound = background_task(f.give, supervisor=supervisor, lane="mial")
+    for other in (background_task(f.give, supervisor=supervisor, lane="mial", tt=TT_MP),
+                  background_task(asyncio.sleep, supervisor=supervisor, lane="mial"), bound):
+        with pytest.raises(InvalidArgumentError, match="is named 'mial'"):
+            other(1)
+    supervisor.lane("mial", limit=1)
+    # neither the decoration nor the refused submission has bound it to the threads
+    coroutine = background_task(asyncio.sleep, supervisor=supervisor, lane="mial")
+    assert coroutine(0).value(20) is None
+    with pytest.raises(InvalidArgumentError,
+                       match="lane 'mial' stands in front of .*_loops and cannot have tasks of "
+                             ".*_thread; use a lane for each"):
+        bound(1)
+    assert coroutine(0).value(20) is None and supervisor.get_tasks() == {}
+
+
+def test_first_submission_binds_lane_that_was_named_for_two_pools(supervisor):
+    threads = background_task(f.give, supervisor=supervisor, lane="mail")
+    coroutines = background_task(asyncio.sleep, supervisor=supervisor, lane="mail")
+    lane = supervisor.lane("mail", limit=1)
+    assert lane.pool is None
+    assert coroutines(0).value(20) is None
+    assert lane.pool is manager(supervisor).pool_for(TT_COROUTINE)
+    with pytest.raises(InvalidArgumentError, match="use a lane for each"):
+        threads.map([1])
+
+
+def test_functions_and_methods_that_named_a_lane_before_share_it(supervisor):
+    class Box:
+        @background_task(supervisor=supervisor, lane="boxes")
+        def give(self, value):
+            return value
+
+    bound = background_task(f.give, supervisor=supervisor, lane="boxes")
+    again = background_task(f.nothing, supervisor=supervisor, lane="boxes")
+    lane = supervisor.lane("boxes", limit=1)
+    assert list(bound.map([1, 2])) == [1, 2] and Box().give(3).value(20) == 3
+    assert again().value(20) is None
+    assert bound._spec.lane is again._spec.lane is Box().give._spec.lane is lane
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+def test_lane_that_was_named_before_moves_to_the_pool_that_replaces_its_own(supervisor):
+    bound = background_task(f.give, supervisor=supervisor, lane="mail", tt=TT_MP)
+    with ThreadPoolExecutor(1) as executor:
+        supervisor.mp_pool = executor
+        with pytest.raises(InvalidArgumentError, match="is named 'mail'"):
+            bound(1)
+        lane = supervisor.lane("mail", limit=1)
+        assert bound(2).value(20) == 2 and list(bound.map([3, 4])) == [3, 4]
+        assert lane.pool is manager(supervisor).pool_for(TT_MP)
+        supervisor.stop()
 
 
 def test_lane_of_another_type_is_refused(supervisor):
