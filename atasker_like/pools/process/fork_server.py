@@ -7,21 +7,22 @@ In these cases this module resets the state of multiprocessing, which then start
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from ..._threads import PackageThread
 from .descriptors import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
     from .descriptors import Identity
 
 __all__ = ["after_start", "before_start", "fork_server", "forget_after_fork", "has_ended", "reap",
-           "server_status"]
+           "server_status", "sigchld_unblocked"]
 
 
 def _fork_server() -> Any:
@@ -113,6 +114,23 @@ def after_start() -> None:
             ("tracker", getattr(tracker, "_pid", None), getattr(tracker, "_fd", None))):
         if fd is not None:
             _known[name] = pid, fd, identity(fd)
+
+
+@contextmanager
+def sigchld_unblocked() -> Iterator[None]:
+    """Unblock SIGCHLD in this thread, so that a process that is started here has it unblocked."""
+    # The signal tells the fork server that a child has ended. A new process inherits the mask of
+    # the thread that starts it, and threads inherit the mask that the application has set.
+    if (not hasattr(signal, "pthread_sigmask")
+            or signal.SIGCHLD not in signal.pthread_sigmask(signal.SIG_BLOCK, ())):
+        yield
+        return
+    try:
+        # The call runs the handler of a pending signal, which may raise an error.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
 
 
 def _is_cut_off(name: str, pid: int | None, fd: int | None) -> bool:

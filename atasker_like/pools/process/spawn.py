@@ -22,7 +22,8 @@ from .child import PIPE_SIZE
 from .descriptors import identity, is_own, out_of_the_way
 from .environment import ProcessName
 from .exit_status import files_of
-from .fork_server import after_start, before_start, forget_after_fork, fork_server, server_status
+from .fork_server import (after_start, before_start, forget_after_fork, fork_server, server_status,
+                          sigchld_unblocked)
 from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
 from .pool_process import ALIVE, PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
@@ -149,7 +150,7 @@ def _start(context: Any, name: str, theirs: list[Connection], args: tuple[Any, .
     process = context.Process(target=child.main, name=name if named is None else named,
                               args=(theirs, *args))
     _kept.pipes = theirs
-    with importable_by_path():
+    with importable_by_path(), sigchld_unblocked():
         process.start()
     after_start()
     if named is not None:

@@ -287,6 +287,8 @@ class _Template:
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
         # If the program ignores SIGCHLD, the system would keep no exit codes.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The pool processes inherit the mask, and may start a fork server of their own.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         signal.set_wakeup_fd(-1)
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
