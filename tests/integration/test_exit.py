@@ -194,14 +194,18 @@ def test_legacy_program_lives_until_the_supervisor_is_stopped():
     assert (status, lines) == (0, ["held"]), log
 
 
-def test_first_use_while_the_interpreter_is_finalized_is_refused_with_the_cause():
-    status, lines, log = run("""
+@pytest.mark.parametrize("kind", ["TT_THREAD", "TT_MP"])
+def test_first_use_while_the_interpreter_is_finalized_is_refused_with_the_cause(kind):
+    status, lines, log = run(f"""
     import faulthandler, sys
-    from atasker_like import background_task
+    from atasker_like import TT_MP, TT_THREAD, background_task
     faulthandler.dump_traceback_later(20, exit=True)
 
+    def own(x):
+        return x
+
     class Last:
-        def __del__(self, f=background_task(abs), out=sys.__stdout__):
+        def __del__(self, f=background_task(own, tt={kind}), out=sys.__stdout__):
             try:
                 f(-1).value(2)
             except BaseException as error:

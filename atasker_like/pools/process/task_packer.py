@@ -1,8 +1,10 @@
 """Pickles the function and the arguments of tasks for pool processes."""
 from __future__ import annotations
 
+from sys import is_finalizing
+
 from ..._inspect import described
-from ...errors import TaskPicklingError
+from ...errors import SupervisorStoppedError, TaskPicklingError
 from . import child
 from .child import LARGE
 from .main_module import names_main, why_not_importable
@@ -40,6 +42,9 @@ class TaskPacker:
         """Pickle the function and the arguments of a task; return an error or None. (no lock)"""
         spec = task._spec
         what = "function"
+        if is_finalizing():     # modules are gone: pickle would fail, and crashes Python 3.8
+            return SupervisorStoppedError("the interpreter is being finalized, and no task would "
+                                          "run; submit earlier")
         try:
             if spec.pickled_target is None:
                 if self.serializer is None:
