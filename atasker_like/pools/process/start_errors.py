@@ -114,7 +114,7 @@ def check_interpreter() -> None:
 
     multiprocessing does not notice that: the process ends with exit code 255.
 
-    :raises OSError: the file is missing, or this user may not run it.
+    :raises OSError: the file is missing or no file, or this user may not run it.
     """
     from multiprocessing import spawn
 
@@ -127,5 +127,5 @@ def check_interpreter() -> None:
             errno.ENOENT, f"this program does not know its Python interpreter; {advice}")
     if not os.path.exists(path):
         raise FileNotFoundError(errno.ENOENT, f"the Python interpreter is missing; {advice}", path)
-    if not os.access(path, os.X_OK):
+    if not (os.path.isfile(path) and os.access(path, os.X_OK)):
         raise PermissionError(errno.EACCES, f"the Python interpreter cannot be run; {advice}", path)

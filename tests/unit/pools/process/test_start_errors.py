@@ -53,6 +53,7 @@ def test_describe_keeps_a_text_that_is_not_the_systems():
 @pytest.mark.parametrize("path, kind, word", [
     ("/nowhere/python", FileNotFoundError, "/nowhere/python"),
     (os.devnull, PermissionError, os.devnull),
+    ("/", PermissionError, "set_executable"),
     ("", FileNotFoundError, "set_executable"),
 ])
 def test_a_missing_interpreter_is_named(monkeypatch, path, kind, word):
