@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from ..._inspect import described
 
@@ -106,7 +107,22 @@ def describe(error: BaseException) -> str:
     if error.strerror != os.strerror(error.errno):
         return text
     reason = TRANSIENT.get(error.errno) or PERMANENT.get(error.errno)
+    if error.errno == errno.ENOENT and error.filename is None:
+        reason = _lost_folder() or reason       # new processes get the path of the working folder
     return f"{text} ({reason})" if reason else text
+
+
+def _lost_folder() -> str | None:
+    """Return what to do about a working folder that has been deleted; None if it exists."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        folder = "the working folder"
+        with suppress(OSError):                 # the name is known on Linux only
+            name = os.readlink("/proc/self/cwd")
+            folder += " " + (name[:-len(" (deleted)")] if name.endswith(" (deleted)") else name)
+        return f"{folder} has been deleted; call os.chdir() with one that exists"
+    return None
 
 
 def check_interpreter() -> None:

@@ -47,6 +47,21 @@ def test_describe_keeps_a_text_that_is_not_the_systems():
     assert start_errors.describe(error) == "FileNotFoundError: [Errno 2] no folder is usable"
 
 
+def test_describe_names_a_working_folder_that_has_been_deleted(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    error = os_error("ENOENT")
+    assert "a file or folder that the start needs" in start_errors.describe(error)
+    folder.rmdir()
+    told = start_errors.describe(error)
+    assert told.endswith("has been deleted; call os.chdir() with one that exists)")
+    if os.path.islink("/proc/self/cwd"):
+        assert f"(the working folder {folder} has been deleted" in told
+    named = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/nowhere")
+    assert "working folder" not in start_errors.describe(named)
+
+
 # -- the interpreter -------------------------------------------------------------------------------
 
 
