@@ -12,7 +12,7 @@ from sys import float_info
 from types import FunctionType
 
 from . import _modes
-from ._inspect import described, generator_kind, is_coroutine_function, name_of, shown
+from ._inspect import described, generator_kind, is_coroutine_function, name_of, shown, traceback_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 
@@ -364,16 +364,16 @@ def cut_frames(error: BaseException) -> None:
     Python 3.11 on. The caller uses a bare ``raise``, which adds no frame. The cause of an error of
     this package is treated alike.
     """
-    traceback = error.__traceback__
+    traceback = traceback_of(error)
     if traceback is None:
         return
     rest = traceback.tb_next
-    if isinstance(error, SupervisorError) and not log.is_debug():
+    if issubclass(type(error), SupervisorError) and not log.is_debug():
         if _are_inner(rest):
             # On Python 3.10, a bare raise restores the traceback object that was caught.
             rest = traceback.tb_next = None
         cause = error.__cause__
-        if cause is not None and _are_inner(cause.__traceback__):
+        if cause is not None and _are_inner(traceback_of(cause)):
             BaseException.with_traceback(cause, None)
     # An error of the application may have a method or an attribute of this name.
     BaseException.with_traceback(error, rest)

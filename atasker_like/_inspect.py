@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Mapping
 
 __all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "attribute_of",
-           "call_on_error", "copy_metadata", "described", "generator_kind", "has_method",
-           "is_coroutine_function", "lookup", "name_of", "names_keyword", "open_parameters",
-           "shown", "signature_error", "signature_of", "text_of", "traceback_text", "type_name_of",
+           "call_on_error", "class_name", "context_of", "copy_metadata", "described",
+           "generator_kind", "has_method", "is_a", "is_coroutine_function", "is_interrupt",
+           "lookup", "module_of", "name_of", "names_keyword", "open_parameters", "origin_of",
+           "qualified_names", "qualname_of", "set_context", "shown", "signature_error",
+           "signature_of", "text_of", "traceback_of", "traceback_text", "type_name_of",
            "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -53,7 +55,7 @@ def name_of(function: Any) -> str:
     It is the qualified name from the innermost function on: ``fetch`` and ``Account.add``, wherever
     they are defined.
     """
-    name: str = attribute_of(function, "__qualname__", str) or type(function).__qualname__
+    name: str = attribute_of(function, "__qualname__", str) or qualname_of(type(function))
     return name.rpartition("<locals>.")[2]
 
 
@@ -160,7 +162,76 @@ def address_of(function: Any) -> tuple[str, str, int] | None:
     return None
 
 
-# -- errors and values as text -----------------------------------------------------------------
+# -- errors, and errors and values as text -----------------------------------------------------
+#
+# An error's class may refuse any question with __getattribute__, and a class with its metaclass. So
+# the descriptors of the base classes are called here. isinstance(error, kind) asks for __class__ if
+# the answer is no: where the error may be the application's, it is issubclass(type(error), kind).
+
+_traceback: Any = BaseException.__dict__["__traceback__"]
+_cause: Any = BaseException.__dict__["__cause__"]
+_context: Any = BaseException.__dict__["__context__"]
+_name: Any = type.__dict__["__name__"]
+_qualified: Any = type.__dict__["__qualname__"]
+_module: Any = type.__dict__["__module__"]
+_mro: Any = type.__dict__["__mro__"]
+
+
+def traceback_of(error: BaseException) -> Any:
+    """Return the traceback of an error; None if it has none."""
+    return _traceback.__get__(error)
+
+
+def origin_of(error: BaseException) -> Any:
+    """Return the cause of an error, or else its context; None if it has neither."""
+    cause = _cause.__get__(error)
+    return _context.__get__(error) if cause is None else cause
+
+
+def context_of(error: BaseException) -> Any:
+    """Return the error that was being handled when this one was raised; None if there was none."""
+    return _context.__get__(error)
+
+
+def set_context(error: BaseException, context: BaseException | None) -> None:
+    """Set the context of an error."""
+    _context.__set__(error, context)
+
+
+def class_name(kind: type) -> str:
+    """Return the name of a class of the application."""
+    name: str = _name.__get__(kind)
+    return name
+
+
+def qualname_of(kind: type) -> str:
+    """Return the qualified name of a class of the application."""
+    name: str = _qualified.__get__(kind)
+    return name
+
+
+def module_of(kind: type) -> str | None:
+    """Return the name of the module of a class of the application; None if it has none."""
+    try:
+        module = _module.__get__(kind)
+    except AttributeError:              # it has been deleted
+        return None
+    return module if issubclass(type(module), str) else None
+
+
+def qualified_names(kind: type) -> list[str]:
+    """Return the module and the name of a class and of each of its bases."""
+    return [f"{module_of(base)}.{qualname_of(base)}" for base in _mro.__get__(kind)]
+
+
+def is_a(error: BaseException, kind: type) -> bool:
+    """Return True if an error is one of a class of the application, as ``isinstance()`` does."""
+    try:
+        return isinstance(error, kind)
+    except BaseException as raised:     # the error refuses to say its __class__
+        if is_interrupt(raised):
+            raise
+        return issubclass(type(error), kind)
 
 
 def text_of(error: BaseException) -> str:
@@ -170,26 +241,26 @@ def text_of(error: BaseException) -> str:
 
 def shown(value: Any) -> str:
     """Return the ``repr()`` of an object of the application; if it raises, a text about that."""
-    return _text(repr, value, f"{type(value).__name__} that cannot be shown: repr()")
+    return _text(repr, value, f"{class_name(type(value))} that cannot be shown: repr()")
 
 
 def described(error: BaseException) -> str:
     """Return the type and the text of an error, as the last line of a traceback has them."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    return f"{class_name(type(error))}: {text_of(error)}"
 
 
 def _text(make: Callable[[Any], str], thing: Any, failed: str) -> str:
     try:
         return "".join((make(thing), ""))       # a plain str, whatever subclass it is
     except BaseException as raised:
-        if _is_interrupt(raised):
+        if is_interrupt(raised):
             raise
-        return f"<{failed} raised {type(raised).__name__}>"
+        return f"<{failed} raised {class_name(type(raised))}>"
 
 
-def _is_interrupt(raised: BaseException) -> bool:
+def is_interrupt(raised: BaseException) -> bool:
     """Return True for a Ctrl-C, and False for an error of the application's code."""
-    return isinstance(raised, KeyboardInterrupt) and get_ident() == main_thread().ident
+    return issubclass(type(raised), KeyboardInterrupt) and get_ident() == main_thread().ident
 
 
 def traceback_text(error: BaseException, trace: Any) -> str:
@@ -199,7 +270,7 @@ def traceback_text(error: BaseException, trace: Any) -> str:
     try:
         text = "".join(format_exception(type(error), error, trace))
     except BaseException as raised:     # the standard library catches most of these, but not all
-        if _is_interrupt(raised):
+        if is_interrupt(raised):
             raise
         text = "".join(["Traceback (most recent call last):\n", *format_tb(trace),
                         described(error), "\n"])
@@ -208,9 +279,10 @@ def traceback_text(error: BaseException, trace: Any) -> str:
 
 def type_name_of(error: BaseException) -> str:
     """Return the module and the name of the class of an error."""
-    module, name = attribute_of(type(error), "__module__", str), type(error).__qualname__
+    kind = type(error)
+    module = module_of(kind)
     # In the processes that it starts, multiprocessing calls the main module __mp_main__.
-    return f"{'__main__' if module == '__mp_main__' else module}.{name}"
+    return f"{'__main__' if module == '__mp_main__' else module}.{qualname_of(kind)}"
 
 
 def why_not_rebuilt(raised: BaseException) -> str:
@@ -220,7 +292,7 @@ def why_not_rebuilt(raised: BaseException) -> str:
     """
     from pickle import PicklingError
 
-    if isinstance(raised, (ImportError, AttributeError, PicklingError)):
+    if issubclass(type(raised), (ImportError, AttributeError, PicklingError)):
         advice = "define its class at the top level of a module that both processes can import"
     else:
         advice = ("have its __init__ pass all its arguments to super().__init__(), or define "

@@ -15,7 +15,7 @@ from .errors import InvalidTypeError, RetryRequest, TaskRetryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from ._checks import Seconds
 
@@ -82,12 +82,12 @@ class Attempt:
             from ._checks import seconds
 
             countdown = seconds("countdown", countdown)
-        if exc is not None and not isinstance(exc, BaseException):
+        if exc is not None and not issubclass(type(exc), BaseException):
             raise InvalidTypeError(f"exc takes an exception, not {shown(exc)}; retry() raises it "
                                    "if no attempt is left")
         self._check_inside()
-        error = sys.exc_info()[1] if exc is None else exc
-        if isinstance(error, RetryRequest):     # of an earlier call; the function has caught it
+        error: Any = sys.exc_info()[1] if exc is None else exc
+        if issubclass(type(error), RetryRequest):   # of an earlier call: the function caught it
             error = error.error
         if self.remaining_retries:
             raise RetryRequest(countdown, error)

@@ -7,7 +7,8 @@ from threading import Event, Lock
 
 from . import _modes
 from ._checks import ends_tracebacks, mapping, number, plain_or_none
-from ._inspect import attribute_of, call_on_error, is_coroutine_function, traceback_text
+from ._inspect import (attribute_of, call_on_error, context_of, is_coroutine_function, set_context,
+                       traceback_of, traceback_text)
 from .constants import TASK_NORMAL, TT_THREAD
 from .engine.wait_graph import block_on
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -196,7 +197,7 @@ class FunctionCollection:
         """Call :meth:`error` for the current exception; return the result."""
         result = None
         if self.include_exceptions:
-            result = error, traceback_text(error, error.__traceback__)
+            result = error, traceback_text(error, traceback_of(error))
         self.error()
         return result
 
@@ -291,11 +292,11 @@ class TaskCollection(FunctionCollection):
         if raised is not None:
             cancel_many(list(tasks))
             wait_completed(list(tasks))
-            context = raised.__context__        # the exception of the function, in its thread
+            context = context_of(raised)         # the exception of the function, in its thread
             try:
                 raise raised
             finally:
-                raised.__context__ = context
+                set_context(raised, context)
         results = {_key_of(function): outcomes[task][0] for task, function in tasks.items()}
         return results, all(ok for _, ok in outcomes.values())
 

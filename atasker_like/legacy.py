@@ -23,6 +23,7 @@ from types import ModuleType
 
 from . import _modes
 from ._atomics import RLock
+from ._inspect import traceback_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -366,7 +367,7 @@ def _show_as_if_alone(compiled: Callable[[], Any], namespace: dict[str, Any]) ->
     try:
         exec(code, namespace)
     except BaseException as error:
-        trace = error.__traceback__
+        trace = traceback_of(error)
         _leave_out(error, None if trace is None else trace.tb_next)
         raise
 
@@ -379,21 +380,22 @@ def _run_by_name(name: str, alter_argv: bool) -> None:
     try:
         _run_module_as_main(name, alter_argv)
     except BaseException as error:
-        trace = error.__traceback__
+        trace = traceback_of(error)
         _leave_out(error, None if trace is None else trace.tb_next)
         raise
 
 
 def _leave_out(error: BaseException, trace: Any) -> None:
     """Have an error that ends the program shown without the frames of this module."""
-    if isinstance(error, SystemExit):       # it is not shown
+    if issubclass(type(error), SystemExit):     # it is not shown
         return
     hook = sys.excepthook
 
     def excepthook(kind: Any, value: Any, whole: Any) -> None:
         sys.excepthook = hook
         if value is error:
-            whole = value.__traceback__ = sys.last_traceback = trace
+            whole = sys.last_traceback = trace
+            BaseException.with_traceback(value, trace)
         hook(kind, value, whole)
 
     sys.excepthook = excepthook

@@ -11,7 +11,7 @@ from functools import partial
 
 from ._checks import (count, ends_tracebacks, flag, hashable, integer, nearest, number, one_of,
                       rate, seconds, seconds_or_none)
-from ._inspect import shown
+from ._inspect import is_a, qualified_names, shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
@@ -117,7 +117,7 @@ def check_unknown(owner: type, unknown: Iterable[str], known: Iterable[str]) -> 
 def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:
     members = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     for member in members:
-        if isinstance(member, str):
+        if issubclass(type(member), str):
             _check_name(name, member)
         elif not _is_error(member):
             raise InvalidTypeError(f"{name} takes an exception class, its name, or several of "
@@ -154,21 +154,21 @@ def _find(name: str) -> tuple[bool, Any]:
     return there is not None, getattr(there, attribute, None)
 
 
-def _is_one_of(error: BaseException, members: Iterable[type[BaseException] | str]) -> bool:
-    return any(_is_named(error, member) if isinstance(member, str) else isinstance(error, member)
+def _is_one_of(error: BaseException, members: Iterable[Any]) -> bool:
+    return any(_is_named(error, member) if issubclass(type(member), str) else is_a(error, member)
                for member in members)
 
 
-def _is_named(error: BaseException, name: str) -> bool:
+def _is_named(error: Any, name: str) -> bool:
     """Return True if a class of the error has this name, with or without its module."""
     _, found = _find(name)
     if _is_error(found):
-        if isinstance(error, found):        # the name may be another one than in the definition
+        if is_a(error, found):          # the name may be another one than in the definition
             return True
         if "." in name:
             return False
-    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
-    if isinstance(error, RemoteError):          # its class is not known here
+    names = qualified_names(type(error))
+    if issubclass(type(error), RemoteError):    # its class is not known here
         names.append(str(error.type_name))
     return name in names if "." in name else any(full.rpartition(".")[2] == name for full in names)
 

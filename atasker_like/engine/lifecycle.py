@@ -370,7 +370,7 @@ def drop_outcome(outcome: Any) -> None:
 def report_late_error(task: Task[Any], error: BaseException) -> None:
     """Log an error of the application that comes after the end of its task. (no lock)"""
     # check_cancelled() raises the first two.
-    if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
+    if not issubclass(type(error), (TaskTimeoutError, TaskCancelledError, RetryRequest)):
         log.warning("task %s (%s) raised %s after it had ended", task.name, task.short_id,
                     described(error))
 
@@ -381,7 +381,7 @@ def is_cancellation(task: Task[Any], error: BaseException) -> bool:
     if extra is None or not extra.cancel_requested:
         return False
     # A task that asks for another attempt after cancel() gets none: it is cancelled.
-    return (isinstance(error, TaskCancelledError)
+    return (issubclass(type(error), TaskCancelledError)
             or type(error) is RetryRequest and error.error is None)
 
 

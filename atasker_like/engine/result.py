@@ -10,7 +10,7 @@ from .._checks import ends_traceback
 from .._generics import Generic, T_co
 from .._habits import Absent, dir_without_absent
 from .._ids import short_id
-from .._inspect import described, shown
+from .._inspect import class_name, described, is_interrupt, shown, traceback_of
 from .._log import log
 from ..errors import TaskCancelledError
 
@@ -60,7 +60,7 @@ class Failure:
         #: The item was a tuple, which map() has passed as several positional arguments.
         self.unpacked: bool = call is not None and len(call[0]) > 1
         self._item: str | None = None
-        self.traceback: TracebackType | None = error.__traceback__
+        self.traceback: TracebackType | None = traceback_of(error)
         self.name: str = name
         self.id: str = task_id
         self.seen: bool = False
@@ -95,8 +95,9 @@ class Failure:
             if not any(str(other).startswith(beginning)
                        for other in getattr(self.error, "__notes__", ())):
                 self.error.add_note(note)
-        except Exception:       # its class refuses assignments
-            pass
+        except BaseException as raised:     # its class refuses assignments, or questions
+            if is_interrupt(raised):
+                raise
 
     @property
     def message(self) -> str:
@@ -118,7 +119,7 @@ class Failure:
 
     def reraise(self) -> None:
         """Raise the error with the traceback that it had when the task ended."""
-        if not self.seen and isinstance(self.error, SystemExit):
+        if not self.seen and issubclass(type(self.error), SystemExit):
             log.warning(_EXIT, self.name, short_id(self.id), self.error)
         self.seen = True
         try:
@@ -147,7 +148,7 @@ class Failure:
                 # The failure came after log_unseen(): logging is shut down, its handlers are
                 # closed.
                 sys.stderr.write(f"{_UNSEEN % (self.name, short_id(self.id))}: "
-                                 f"{type(self.error).__name__}: {shown(self.error)}\n")
+                                 f"{class_name(type(self.error))}: {shown(self.error)}\n")
         except Exception:   # there is nowhere left to report it
             pass
 
@@ -176,7 +177,7 @@ def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
         text = "".join((short.repr(item), ""))
     # reprlib handles a __repr__ that raises, not one that returns no str
     except Exception:
-        text = f"<{type(item).__name__}>"
+        text = f"<{class_name(type(item))}>"
     return text if len(text) <= 200 else text[:197] + "..."
 
 

@@ -607,7 +607,7 @@ class Task(Handle[T_co], Attempt):
         if (pool_thread is not None and pool_thread.task is self
                 and getattr(pool_thread, "abandoned", False)):
             outcome = self._outcome if self.done() else None
-            if type(outcome) is Failure and isinstance(outcome.error, TaskTimeoutError):
+            if type(outcome) is Failure and issubclass(type(outcome.error), TaskTimeoutError):
                 raise TaskTimeoutError(str(outcome.error))
             raise TaskCancelledError(
                 f"the supervisor no longer waits for task {self.name} ({self.short_id})")

@@ -10,14 +10,14 @@ from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 
-from .._inspect import name_of
+from .._inspect import name_of, traceback_of
 from ..constants import TaskType
 from ..engine.current import current, current_coroutine_task, task_of_inner_loop
 from ..engine.deferred import run_deferred
 from ..engine.lifecycle import (drop_outcome, failure_of, is_cancellation, report_late_error,
                                 retry_pause, run_callback)
 from ..engine.loop_mailbox import mailbox_of
-from ..engine.result import with_traceback
+from ..engine.result import with_traceback, without_first
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task
@@ -310,8 +310,7 @@ class CoroutinePool(Pool):
             cancelled = True
         except BaseException as raised:
             error = raised
-            if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
-                with_traceback(error, raised.__traceback__.tb_next)
+            with_traceback(error, without_first(traceback_of(raised)))
         try:
             self._end_run(task, attempt, value, error, cancelled)
         finally:

@@ -23,6 +23,7 @@ from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter
 
+from .._inspect import class_name, traceback_of
 from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import remaining
@@ -323,7 +324,7 @@ class ThreadPool(Pool):
             except BaseException as raised:
                 value = None
                 error = raised
-                with_traceback(error, without_first(raised.__traceback__))
+                with_traceback(error, without_first(traceback_of(raised)))
 
             if error is None:
                 if not brief and not pool_thread.abandoned:
@@ -443,9 +444,9 @@ class ThreadPool(Pool):
         if abandoned and error is not None:
             drop_outcome(outcome)
             # check_cancelled() raises the first two.
-            if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
+            if not issubclass(type(error), (TaskTimeoutError, TaskCancelledError, RetryRequest)):
                 log.warning("task %s (%s) raised %s after it had been given up",
-                            task.name, task.short_id, type(error).__name__)
+                            task.name, task.short_id, class_name(type(error)))
         elif error is not None and is_late:
             report_late_error(task, error)
         del held, value, outcome

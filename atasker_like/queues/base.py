@@ -196,7 +196,7 @@ class TaskQueue(Submitter):
         """
         task = current_task()
         if (not isinstance(task, Task) or self._policy != "fail_first"
-                or not isinstance(error, (Exception, SystemExit))
+                or not issubclass(type(error), (Exception, SystemExit))
                 or task._spec.lane is not self._lane
                 or task.options.wants_retry(error, task.attempts)):
             return

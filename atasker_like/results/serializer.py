@@ -26,7 +26,8 @@ from json import JSONEncoder, loads
 from time import perf_counter, time
 
 from .._ids import short_id
-from .._inspect import attribute_of, described, shown, text_of, traceback_text, why_not_rebuilt
+from .._inspect import (described, module_of, qualname_of, shown, text_of, traceback_of,
+                        traceback_text, why_not_rebuilt)
 from ..engine.result import Failure, with_cause
 from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
 from ..errors import (InvalidArgumentError, RemoteError, RemoteTraceback, ResultNotStoredError,
@@ -149,11 +150,11 @@ class Serializer:
         if stored.state is TaskState.SUCCESS:
             return self._encode_value(stored.result, about)
         error, trace = stored.error, stored.traceback
-        if not isinstance(error, BaseException):
+        if error is None or not issubclass(type(error), BaseException):
             raise InvalidArgumentError(f"the stored result of {stored.task_id!r} is a FAILURE, so "
                                        f"its error is an exception, not {shown(error)}")
         if trace is None:
-            trace = traceback_text(error, error.__traceback__)
+            trace = traceback_text(error, traceback_of(error))
         return self._encode_error(error, trace, about)
 
     def _about_task(self, task: Task[Any], state: TaskState, call: Call | None) -> str:
@@ -211,8 +212,8 @@ class Serializer:
 
     def _encode_error(self, error: BaseException, trace: str, about: str) -> str:
         kind = type(error)
-        description: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?",
-                                       "name": kind.__qualname__, "message": text_of(error)}
+        description: dict[str, Any] = {"module": module_of(kind) or "?",
+                                       "name": qualname_of(kind), "message": text_of(error)}
         if self._pickles:
             try:
                 return _failure_text(about, description, trace, pickle=_pickle_b64(error))
@@ -316,7 +317,7 @@ class Serializer:
                           "makes the same error of these arguments")
         except BaseException as raised:     # such as a class that has changed
             reason = why_not_rebuilt(raised)
-        if not isinstance(error, BaseException):
+        if error is None or not issubclass(type(error), BaseException):
             error = RemoteError(f"{module}.{name}", description["message"], trace or "", reason)
         return error if trace is None else with_cause(error, RemoteTraceback(trace))
 

@@ -18,7 +18,7 @@ import asyncio
 import select
 from collections import deque
 
-from .._inspect import described, text_of, traceback_text
+from .._inspect import class_name, described, text_of, traceback_of, traceback_text
 from .._log import log
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import Failure
@@ -309,8 +309,8 @@ class Connection(LineProtocol):
             if type(outcome) is Failure:
                 outcome.seen = True
                 error = outcome.error
-                return encode_error(request_id, type(error).__name__, text_of(error),
-                                    traceback_text(error, error.__traceback__), limit)
+                return encode_error(request_id, class_name(type(error)), text_of(error),
+                                    traceback_text(error, traceback_of(error)), limit)
             return encode_result(request_id, outcome, limit)
         except BaseException:       # such as a MemoryError: each accepted request is answered
             log.exception("service %s could not encode the end of task %s", self._service.name,

@@ -31,7 +31,7 @@ import sys
 import uuid
 from itertools import accumulate
 
-from .._inspect import has_method, text_of
+from .._inspect import class_name, has_method, text_of
 from ..errors import TaskRefusedError
 from .codecs.codec import FieldError
 from .codecs.schema import codec_for, is_by_value
@@ -317,7 +317,7 @@ def encode_result(request_id: str, value: Any, max_bytes: int) -> bytes:
             return line
     except BaseException as error:          # code of the value's class must not end the loop
         reason = f"its result cannot be sent: {shortened(text_of(error), 500)}"
-        ename = type(error).__name__
+        ename = class_name(type(error))
     else:
         reason = (f"its result has {len(line)} bytes as JSON, and a message has {max_bytes} at "
                   "most: raise max_message on both sides, or return less")

@@ -18,8 +18,9 @@ from .._checks import (count, ends_traceback, mapping, not_a_function, plain_or_
                        runs_when_called, seconds)
 from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
-from .._inspect import (accepted_keywords, attribute_of, call_on_error, is_coroutine_function,
-                        name_of, names_keyword, signature_error, signature_of)
+from .._inspect import (accepted_keywords, attribute_of, call_on_error, class_name,
+                        is_coroutine_function, name_of, names_keyword, signature_error,
+                        signature_of)
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
@@ -243,7 +244,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         """
         if self.on_error is None:
             log.exception("worker %s: its function raised %s", self.name,
-                          type(sys.exc_info()[1]).__name__)
+                          class_name(type(sys.exc_info()[1])))
         else:
             call_on_error(self.on_error, self.on_error_kwargs or {})
 

@@ -11,7 +11,7 @@ from .. import _checks, _modes
 from .._atomics import RLock
 from .._checks import ends_traceback
 from .._generics import P, T_co
-from .._inspect import has_method, is_coroutine_function
+from .._inspect import class_name, has_method, is_coroutine_function
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import ALoop
@@ -386,7 +386,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         except BaseException as error:
             # each kind of queue has its own error for an empty queue
             trigger.item_returned()
-            if "Empty" not in type(error).__name__:
+            if "Empty" not in class_name(type(error)):
                 log.exception("worker %s: its queue could not give an item", self.name)
                 session = self._worker_session
                 if session is not None:

@@ -19,7 +19,7 @@ from itertools import count
 from time import perf_counter
 
 from .._atomics import Token
-from .._inspect import shown, text_of
+from .._inspect import class_name, shown, text_of
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.current import current_task
@@ -216,8 +216,8 @@ class Runner:
         """
         worker, session = self.worker, self.session
         worker._worker_count(perf_counter() - began, failed=True)
-        if isinstance(error,
-                      TaskCancelledError) and (not session.active or self.trigger.is_continuous):
+        if (issubclass(type(error), TaskCancelledError)
+                and (not session.active or self.trigger.is_continuous)):
             session.stop_worker()               # it was asked to end, and did
             return
         try:
@@ -228,9 +228,9 @@ class Runner:
             return
         if worker._worker_settings["restart_policy"] == "never":
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted",
-                      worker.name, type(error).__name__)
+                      worker.name, class_name(type(error)))
             session.stop_worker()
-        elif not self._may_restart(f"raised {type(error).__name__}", began):
+        elif not self._may_restart(f"raised {class_name(type(error))}", began):
             session.stop_worker()
 
     def _may_restart(self, why: str, began: float) -> bool:
@@ -462,7 +462,7 @@ class _PutTaskRunner(_ThreadRunner):
                 return
         except BaseException as error:
             log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out",
-                          self.worker.name, type(error).__name__)
+                          self.worker.name, class_name(type(error)))
             if session.active and not self._may_restart("could not be submitted", began):
                 session.stop_worker()
         if isinstance(task, Task):

@@ -58,6 +58,22 @@ class NoAttributes(Exception):
         raise KeyError(name)
 
 
+class Silent(Exception):
+    """Answers no question, not even what its class is."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(f"asked for {name}")
+
+
+class Anonymous(type):
+    def __getattribute__(cls, name):
+        raise RuntimeError(f"asked for {name}")
+
+
+class Nameless(Exception, metaclass=Anonymous):
+    """Its class answers no question, not even what its name is."""
+
+
 class Empty(Exception):
     """Counts as false."""
 
@@ -74,7 +90,8 @@ def local_class():
 
 KINDS = {kind.__name__: kind
          for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, NoAttributes,
-                      Empty)}
+                      Empty, Silent)}
+KINDS["Nameless"] = Nameless
 
 
 def fail(name):
@@ -84,6 +101,14 @@ def fail(name):
 
 async def co_fail(name):
     raise KINDS[name](name)
+
+
+def fail_with_context(name, inner):
+    """Raise an error of a kind while one of another kind is handled."""
+    try:
+        raise KINDS[inner](inner)
+    except KINDS[inner]:
+        raise KINDS[name](name)
 
 
 def fail_with_two():

@@ -16,7 +16,7 @@ import pytest
 from atasker_like import (TT_MP, AsyncQueue, Checkpoint, ExecutionError, FunctionCollection,
                           MemoryBackend, PoolBrokenError, ProcessQueue, RemoteError, SyncResult,
                           TaskCollection, TaskPicklingError, ThreadQueue, as_completed,
-                          background_task, background_worker, co_wait_completed, tmap,
+                          background_task, background_worker, co_wait_completed, current_task, tmap,
                           wait_completed)
 from atasker_like._inspect import described, shown, text_of, traceback_text
 from tests.support import ROOT
@@ -77,7 +77,9 @@ def test_process_task_with_an_odd_error_can_be_looked_at(supervisor):
     fail = background_task(odd_errors.fail, tt=TT_MP, supervisor=supervisor)
     errors = {name: look_at(fail(name)).exception for name in KINDS}
     assert {name for name, error in errors.items() if type(error) is RemoteError} == {
-        "NoReduce", "ReducedToNumber", "Exits", "Nothing"}
+        "NoReduce", "ReducedToNumber", "Exits", "Nothing", "Silent", "Nameless"}
+    assert str(errors["Silent"]).startswith("tests.unit.odd_errors.Silent: Silent (")
+    assert str(errors["Nameless"]).startswith("tests.unit.odd_errors.Nameless: Nameless (")
     assert ("RuntimeError: no reduce; have its __init__ pass all its arguments to "
             "super().__init__(), or define __reduce__" in str(errors["NoReduce"]))
     assert ("its __reduce__ makes int of it instead of an "
@@ -154,7 +156,8 @@ def test_backend_keeps_an_odd_error(supervisor, name, serializer):
 
 # Nothing is left out: the standard library cannot print an error that is neither true nor false.
 # The traceback module of some Pythons cannot show the two; logging prints the error that it raises.
-@pytest.mark.parametrize("name", sorted(set(KINDS) - {"Nothing", "NoAttributes"}))
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"Nothing", "NoAttributes", "Silent",
+                                                      "Nameless"}))
 def test_unseen_error_is_logged(supervisor, caplog, name):
     background_task(odd_errors.fail, supervisor=supervisor)(name).completed.wait(10)
     supervisor.stop(wait=10)
@@ -180,6 +183,56 @@ def test_odd_errors_of_callbacks_are_logged(supervisor, name):
                            supervisor=supervisor)("x")
     task.add_done_callback(lambda task: odd_errors.fail(name))
     assert task.value(10) == 1
+
+
+@kinds
+@pytest.mark.parametrize("function", [odd_errors.fail, odd_errors.co_fail], ids=["thread", "loop"])
+def test_odd_error_is_known_by_its_class_and_by_its_name(supervisor, function, name):
+    attempts = []
+    for retry_on in (KINDS[name], name, f"tests.unit.odd_errors.{name}", ValueError, "Other"):
+        task = background_task(function, supervisor=supervisor, retries=1,
+                               retry_on=[retry_on])(name)
+        assert type(task.exception(10)) is KINDS[name]
+        attempts.append(task.attempts)
+    assert attempts == [2, 2, 2, 1, 1]
+
+
+@kinds
+def test_odd_error_is_reported_if_no_attempt_is_left(supervisor, name):
+    def ask():
+        try:
+            odd_errors.fail(name)
+        except BaseException:
+            current_task().retry()
+
+    for exc in (ask, lambda: current_task().retry(exc=KINDS[name](name))):
+        task = background_task(exc, supervisor=supervisor, retries=1)()
+        assert type(task.exception(10)) is KINDS[name] and task.attempts == 2
+
+
+@kinds
+def test_odd_error_of_a_collection_is_raised(supervisor, name):
+    collection = TaskCollection(supervisor)
+    collection.append(lambda: odd_errors.fail(name))
+    with pytest.raises(BaseException) as raised:
+        collection.run()
+    assert raised.type is KINDS[name]
+
+
+@kinds
+def test_odd_error_of_a_cancelled_task_is_looked_at(supervisor, name):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait():
+        begun.set()
+        assert go_on.wait(10)
+        odd_errors.fail(name)
+
+    task = background_task(wait, supervisor=supervisor)()
+    assert begun.wait(10)
+    task.cancel()
+    go_on.set()
+    assert type(task.exception(10)) is KINDS[name]
 
 
 @kinds

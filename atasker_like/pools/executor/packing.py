@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pickle
 
-from ..._inspect import described
+from ..._inspect import described, origin_of, text_of
 from ...engine.task import Progress
 from ...errors import PoolBrokenError, TaskPicklingError
 from ..process import child, log_relay
@@ -108,14 +108,14 @@ def lost(task: Task[Any], adapter: ExecutorAdapter, cause: BaseException) -> Exc
     texts: list[str] = []
     link: BaseException | None = cause
     while link is not None and len(texts) < 20:
-        texts.append(str(link))
-        link = link.__cause__ or link.__context__
+        texts.append(text_of(link))
+        link = origin_of(link)
     if f"No module named '{_PACKAGE}'" in "\n".join(texts):
         error: Exception = PoolBrokenError(
             f"the workers of the executor {adapter.name} cannot import {_PACKAGE}, which runs the "
             f"calls there, so task {task.name} ({task.short_id}) did not run: install the package "
             "for them, too, in the same version")
-    elif isinstance(cause, pickle.PicklingError):
+    elif issubclass(type(cause), pickle.PicklingError):
         error = TaskPicklingError(f"the executor {adapter.name} cannot carry task {task.name} "
                                   f"({task.short_id}) or its result ({described(cause)})")
     else:

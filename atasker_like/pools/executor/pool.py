@@ -28,6 +28,7 @@ from collections import deque
 from time import perf_counter
 
 from ..._ids import short_id
+from ..._inspect import class_name, described
 from ..._log import log
 from ...constants import TaskType
 from ...engine.deferred import run_deferred
@@ -379,12 +380,12 @@ class ExternalPool(Pool):
                 kind, payload = value if call.adapter.in_process else unpack(task, value)
             except (TypeError, ValueError):
                 error = broken(task, call.adapter, None,
-                                     f"returned {type(value).__name__} of its own for")
+                                     f"returned {class_name(type(value))} of its own for")
             else:
                 if kind == ERROR:
                     error = payload
                 value = payload
-        elif not isinstance(error, (PoolBrokenError, TaskPicklingError)):
+        elif not issubclass(type(error), (PoolBrokenError, TaskPicklingError)):
             attempts = call.adapter.attempts(error)
             error = lost(task, call.adapter, error)
             if attempts > 1:
@@ -517,8 +518,8 @@ class ExternalPool(Pool):
                 other.revoked = True        # they go back to the run queue
             honoured = call.adapter.cancel(handle)
         except Exception as error:
-            log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s",
-                        call.adapter.name, task.name, task.short_id, type(error).__name__, error)
+            log.warning("the executor %s could not be asked to cancel task %s (%s): %s",
+                        call.adapter.name, task.name, task.short_id, described(error))
             return
         if not honoured and not call.done and not call.adapter.in_process:
             log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, "

@@ -15,9 +15,10 @@ from importlib import import_module
 from time import perf_counter
 
 from ..._ids import new_id
+from ..._inspect import traceback_of
 from ..._retry import RemoteTaskView, plain_number
 from ...engine.current import current_coroutine_task
-from ...engine.result import with_traceback
+from ...engine.result import with_traceback, without_first
 from ...errors import TaskPicklingError
 from ..process.child import ERROR, NONE, VALUE, _describe, undecorated
 from ..process.log_relay import RelayHandler
@@ -252,9 +253,7 @@ def run_local(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ..
     try:
         return VALUE, function(*args, **(kwargs or {}))
     except BaseException as error:
-        trace = error.__traceback__
-        if trace is not None and trace.tb_next is not None:
-            with_traceback(error, trace.tb_next)
+        with_traceback(error, without_first(traceback_of(error)))
         return ERROR, error
     finally:
         current_coroutine_task.reset(token)

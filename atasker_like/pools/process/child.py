@@ -34,8 +34,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from ..._fork import forget_imports_of_other_threads
 from ..._ids import short_id
-from ..._inspect import (address_of, described, lookup, name_of, text_of, traceback_text,
-                         type_name_of, why_not_rebuilt)
+from ..._inspect import (address_of, class_name, described, lookup, name_of, text_of, traceback_of,
+                         traceback_text, type_name_of, why_not_rebuilt)
 from ..._retry import RemoteTaskView, plain_number
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
@@ -506,14 +506,14 @@ def _describe(error: BaseException, stage: str, name: str = "", task_id: str = "
         words = (("", "", "", None, "") if inner is None
                  else marshal.loads(_describe(inner, "retry")))
         return marshal.dumps((*words, error.countdown))
-    trace = error.__traceback__
+    trace = traceback_of(error)
     if trace is not None and stage == "run":
         trace = trace.tb_next           # without the frame of this module
     cause = ""
     where = f"a worker of the executor {engine}" if engine else "the pool process"
     way_out = _way_out_there(error, engine) if engine else _way_out(error)
     task = f"task {name} ({short_id(task_id)})" if name else f"task {short_id(task_id)}"
-    if isinstance(error, TaskPicklingError) and stage in ("arguments", "result"):
+    if stage in ("arguments", "result") and issubclass(type(error), TaskPicklingError):
         cause = (f"{task} ran, but its result cannot be sent: {error}" if stage == "result"
                  else f"the arguments of {task} cannot be sent to the pool process: {error}")
     elif stage == "result":
@@ -537,8 +537,8 @@ def _describe(error: BaseException, stage: str, name: str = "", task_id: str = "
 
 def _way_out(error: BaseException) -> str:
     """Return advice on a name that the main module of this process lacks; "" for other errors."""
-    if not isinstance(error, AttributeError) or not ("__main__" in _text(error)
-                                                     or "__mp_main__" in _text(error)):
+    if not issubclass(type(error), AttributeError) or not ("__main__" in _text(error)
+                                                           or "__mp_main__" in _text(error)):
         return ""
     main: Any = sys.modules.get("__main__")
     if getattr(main, "__name__", None) == "__mp_main__":
@@ -554,9 +554,9 @@ def _way_out(error: BaseException) -> str:
 
 def _way_out_there(error: BaseException, engine: str) -> str:
     """Return advice on a name that a worker of an executor cannot import."""
-    if isinstance(error, ModuleNotFoundError):
+    if issubclass(type(error), ModuleNotFoundError):
         return f"; install that module for the workers of {engine}, too, or send it there"
-    if isinstance(error, AttributeError) and "__main__" in _text(error):
+    if issubclass(type(error), AttributeError) and "__main__" in _text(error):
         return ("; the workers have another main module: move it to a module that they can import, "
                 "or install cloudpickle, which sends it by value")
     return ""
@@ -566,7 +566,7 @@ def _describe_in_little_memory(error: BaseException) -> bytes:
     """Free the locals of the failed function; serialize the error in as few bytes as possible."""
     global _reserve
     _reserve = b""
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None:
         try:
             trace.tb_frame.clear()
@@ -584,7 +584,7 @@ _reserve = bytes(1 << 16)
 
 
 def _text(error: BaseException) -> str:
-    return text_of(error) or type(error).__name__
+    return text_of(error) or class_name(type(error))
 
 
 def _end_with_parent(fd: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import marshal
 import pickle
 
-from ..._inspect import described, why_not_rebuilt
+from ..._inspect import class_name, described, why_not_rebuilt
 from ...engine.result import with_cause
 from ...engine.task import Progress, Task
 from ...errors import (ProcessDiedError, RemoteError, RemoteTraceback, RetryRequest,
@@ -111,13 +111,13 @@ def _rebuild(payload: bytes) -> BaseException:
     if pickled is not None:
         try:
             error = pickle.loads(pickled)
-            if not isinstance(error, BaseException):
-                reason = (f"its __reduce__ makes {type(error).__name__} of it instead of an "
+            if not issubclass(type(error), BaseException):
+                reason = (f"its __reduce__ makes {class_name(type(error))} of it instead of an "
                           "exception; mend it")
         except BaseException as raised:
             # Its class cannot be called with its args, or it cannot be imported here.
             reason = why_not_rebuilt(raised)
-    if not isinstance(error, BaseException):
+    if error is None or not issubclass(type(error), BaseException):
         # A child without memory may fail to pickle the MemoryError, too. The pool must see that
         # type, since it replaces the process.
         error = (MemoryError(message) if kind == _NO_MEMORY

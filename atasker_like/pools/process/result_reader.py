@@ -201,7 +201,7 @@ class ResultReader:
                 late.append((task, kind, outcome))
                 if following is not None:
                     pool._begin(following, now)
-                if kind == ERROR and isinstance(outcome, MemoryError):
+                if kind == ERROR and issubclass(type(outcome), MemoryError):
                     process.retiring = True     # it may stay short of memory
             if following is None:
                 pool._becomes_idle(process)
