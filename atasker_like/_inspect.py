@@ -21,9 +21,9 @@ __all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "a
            "call_on_error", "class_name", "context_of", "copy_metadata", "described",
            "generator_kind", "has_method", "is_a", "is_coroutine_function", "is_interrupt",
            "lookup", "module_of", "name_of", "names_keyword", "open_parameters", "origin_of",
-           "qualified_names", "qualname_of", "set_context", "shown", "signature_error",
-           "signature_of", "text_of", "traceback_of", "traceback_text", "type_name_of",
-           "wants_task_id", "why_not_rebuilt"]
+           "plain_traceback", "qualified_names", "qualname_of", "set_context", "shown",
+           "signature_error", "signature_of", "text_of", "traceback_of", "traceback_text",
+           "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -265,16 +265,24 @@ def is_interrupt(raised: BaseException) -> bool:
 
 def traceback_text(error: BaseException, trace: Any) -> str:
     """Return an error with a traceback as text, as Python prints it."""
-    from traceback import format_exception, format_tb
+    from traceback import format_exception
 
     try:
         text = "".join(format_exception(type(error), error, trace))
     except BaseException as raised:     # the standard library catches most of these, but not all
         if is_interrupt(raised):
             raise
-        text = "".join(["Traceback (most recent call last):\n", *format_tb(trace),
-                        described(error), "\n"])
+        text = plain_traceback(error, trace)
     return text.replace("__mp_main__.", "__main__.")
+
+
+def plain_traceback(error: BaseException, trace: Any) -> str:
+    """Return what can be shown of an error, whatever its class does."""
+    from traceback import StackSummary, walk_tb
+
+    # Without marks below the lines: a finalizer may not parse source on Python 3.11 (see _log).
+    frames = StackSummary.extract(walk_tb(trace)).format()
+    return "".join(["Traceback (most recent call last):\n", *frames, described(error), "\n"])
 
 
 def type_name_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import logging
 import sys
 
 from . import _modes
+from ._inspect import is_interrupt, plain_traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class _Log:
         self._write(logging.WARNING, message, arguments, None)
 
     def error(self, message: str, *arguments: Any, exc_info: Any = None) -> None:
-        """Log an error."""
+        """Log an error, with the exception of ``exc_info``, as of :func:`sys.exc_info`."""
         self._write(logging.ERROR, message, arguments, exc_info)
 
     def error_in_finalizer(self, message: str, *arguments: Any, exc_info: Any) -> None:
@@ -66,13 +67,39 @@ class _Log:
 
     def exception(self, message: str, *arguments: Any) -> None:
         """Log an error, with the exception that is being handled."""
-        self._write(logging.ERROR, message, arguments, True)
+        self._write(logging.ERROR, message, arguments, sys.exc_info())
 
     def _write(self, level: int, message: str, arguments: tuple[Any, ...], exc_info: Any) -> None:
         try:
-            self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
+            logger = self._logger
+            if exc_info and logger.isEnabledFor(level):
+                text = _text_instead(exc_info)
+                if text is not None:
+                    message, arguments, exc_info = message + "\n%s", (*arguments, text), None
+            logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
         except Exception:
             pass        # a handler has raised, and errors are reported by handlers
+
+
+def _text_instead(exc_info: Any) -> str | None:
+    """Return a traceback as text if logging could not show its error, and else None.
+
+    The traceback module asks an error for its notes, its cause and more. If the class raises then,
+    logging would print that, and drop the record.
+    """
+    from traceback import TracebackException
+
+    kind, error, trace = exc_info
+    if error is None:
+        return None
+    try:
+        # Without the frames, which take most of the time.
+        "".join(TracebackException(kind, error, trace, limit=0).format())
+    except BaseException as raised:
+        if is_interrupt(raised):
+            raise
+        return plain_traceback(error, trace).rstrip("\n")
+    return None
 
 
 def _without_carets(exc_info: Any) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from . import _modes
 from ._atomics import RLock
 from ._checks import a_kind, cut_frames, ends_tracebacks
-from ._inspect import described, has_method, name_of
+from ._inspect import described, has_method, name_of, traceback_of
 from ._log import log
 from ._patched import why_no_loops
 from ._threads import PackageThread
@@ -125,7 +125,8 @@ class _RunningLoop:
                 if task.exception() is error:
                     return
         log.error("loop %s goes on after an asyncio task or a callback in it raised %s",
-                  self._name, described(error), exc_info=error)
+                  self._name, described(error),
+                  exc_info=(type(error), error, traceback_of(error)))
 
     def end(self, cause: BaseException | None) -> None:
         """End all waits. The loop is closed.

@@ -74,6 +74,14 @@ class Nameless(Exception, metaclass=Anonymous):
     """Its class answers no question, not even what its name is."""
 
 
+class NoNotes(Exception):
+    """From Python 3.11 on, it cannot be printed."""
+
+    @property
+    def __notes__(self):
+        raise RuntimeError("no notes")
+
+
 class Empty(Exception):
     """Counts as false."""
 
@@ -90,7 +98,7 @@ def local_class():
 
 KINDS = {kind.__name__: kind
          for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, NoAttributes,
-                      Empty, Silent)}
+                      Empty, Silent, NoNotes)}
 KINDS["Nameless"] = Nameless
 
 

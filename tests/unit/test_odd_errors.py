@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import gc
 import io
+import logging
 import multiprocessing
 import os
 import pickle
@@ -154,15 +155,38 @@ def test_backend_keeps_an_odd_error(supervisor, name, serializer):
     supervisor.set_result_backend(None)
 
 
-# Nothing is left out: the standard library cannot print an error that is neither true nor false.
-# The traceback module of some Pythons cannot show the two; logging prints the error that it raises.
-@pytest.mark.parametrize("name", sorted(set(KINDS) - {"Nothing", "NoAttributes", "Silent",
-                                                      "Nameless"}))
-def test_unseen_error_is_logged(supervisor, caplog, name):
-    background_task(odd_errors.fail, supervisor=supervisor)(name).completed.wait(10)
+@kinds
+@pytest.mark.parametrize("function", [odd_errors.fail, odd_errors.co_fail], ids=["thread", "loop"])
+def test_unseen_error_is_logged(supervisor, caplog, function, name):
+    background_task(function, supervisor=supervisor)(name).completed.wait(10)
     supervisor.stop(wait=10)
     gc.collect()
     assert "nobody looked at its error" in caplog.text and name in caplog.text
+    assert f"in {function.__name__}" in caplog.text and "odd_errors.py" in caplog.text
+
+
+@kinds
+def test_unseen_error_with_an_odd_context_is_logged(supervisor, caplog, name):
+    background_task(odd_errors.fail_with_context, supervisor=supervisor)(
+        "Empty", name).completed.wait(10)
+    supervisor.stop(wait=10)
+    gc.collect()
+    assert "nobody looked at its error" in caplog.text and "Empty" in caplog.text
+
+
+def test_log_of_an_unseen_odd_error_reaches_a_handler(supervisor, capsys):
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logging.getLogger("atasker_like").addHandler(handler)
+    try:
+        background_task(odd_errors.fail, supervisor=supervisor)("Silent").completed.wait(10)
+        supervisor.stop(wait=10)
+        gc.collect()
+    finally:
+        logging.getLogger("atasker_like").removeHandler(handler)
+    lines = stream.getvalue().splitlines()
+    assert "nobody looked at its error" in lines[0] and lines[-1] == "Silent: Silent"
+    assert "Logging error" not in capsys.readouterr().err
 
 
 @kinds
@@ -178,11 +202,14 @@ def test_worker_and_collections_survive_odd_errors(supervisor, name):
 
 
 @kinds
-def test_odd_errors_of_callbacks_are_logged(supervisor, name):
+def test_odd_errors_of_callbacks_are_logged(supervisor, caplog, name):
     task = background_task(len, callback=lambda value: odd_errors.fail(name),
                            supervisor=supervisor)("x")
     task.add_done_callback(lambda task: odd_errors.fail(name))
     assert task.value(10) == 1
+    supervisor.stop(wait=10)
+    assert "a done callback of task len" in caplog.text
+    assert "the callback of task len" in caplog.text and name in caplog.text
 
 
 @kinds
