@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["a_kind", "callable_or_none", "count", "cut_frames", "ends_traceback",
            "ends_tracebacks", "flag", "hashable", "in_seconds", "initargs", "instance", "integer",
            "keywords_of", "mapping", "nearest", "not_a_function", "number", "one_of", "plain",
-           "plain_or_none", "positional", "rate", "runs_when_called", "seconds", "seconds_or_none",
-           "wait_seconds"]
+           "plain_or_none", "positional", "rate", "refuse", "runs_when_called", "seconds",
+           "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -229,6 +229,14 @@ def runs_when_called(function: Any) -> None:
            else f"submit a function that iterates over it, such as lambda: list({name}(...))")
     message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before "
                f"the first line of its body; {way}, or submit one call for each item with map()")
+    refuse(message)
+
+
+def refuse(message: str) -> None:
+    """Raise an error for a function of the wrong kind.
+
+    A program written for atasker gets one warning, since there the function is accepted.
+    """
     if not _modes.legacy:
         raise InvalidTypeError(message)
     _warn_once(message)

@@ -6,9 +6,9 @@ from sys import float_info
 from threading import Event, Lock
 
 from . import _modes
-from ._checks import ends_tracebacks, mapping, number, plain_or_none
-from ._inspect import (attribute_of, call_on_error, context_of, is_coroutine_function, set_context,
-                       traceback_of, traceback_text)
+from ._checks import ends_tracebacks, mapping, number, plain_or_none, refuse
+from ._inspect import (attribute_of, call_on_error, context_of, generator_kind,
+                       is_coroutine_function, name_of, set_context, traceback_of, traceback_text)
 from .constants import TASK_NORMAL, TT_THREAD
 from .engine.wait_graph import block_on
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -114,8 +114,8 @@ class FunctionCollection:
         :param f: a function that can be called without arguments.
         :param priority: any number, lower runs first (default: ``default_priority``, NORMAL). Ties
             run in the order of their arrival.
-        :raises InvalidTypeError: (a TypeError) not callable, or a coroutine function, or the
-            priority is no number.
+        :raises InvalidTypeError: (a TypeError) not callable, or a coroutine function or generator
+            function, or the priority is no number.
         """
         if not callable(f):
             raise InvalidTypeError(f"a collection takes functions, not {type(f).__name__}")
@@ -123,6 +123,14 @@ class FunctionCollection:
             raise InvalidTypeError(f"{_key_of(f)} is a coroutine function, which a collection "
                                    "would never await; add a plain function that calls it with "
                                    "asyncio.run(), or with run() of a loop")
+        kind = generator_kind(f)
+        if kind is not None:
+            name = name_of(f)
+            way = ("with 'async for', in a coroutine that it gives to asyncio.run()"
+                   if kind == "an async generator" else f"such as lambda: list({name}())")
+            refuse(f"{name} is {kind} function: a call only makes {kind}, and a run of the "
+                   "collection would not run a line of its body; add a plain function that "
+                   f"iterates over it, {way}")
         rank = self.default_priority if priority is None else _check_priority(priority)
         with self._lock:
             entries = self._entries

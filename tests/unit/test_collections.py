@@ -1,11 +1,13 @@
 """FunctionCollection and TaskCollection."""
 import logging
 import threading
+from functools import partial
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, SupervisorStoppedError,
-                          TaskCollection, background_task, current_task)
+from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, InvalidTypeError,
+                          SupervisorStoppedError, TaskCollection, _checks, _modes, background_task,
+                          current_task)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.threads import join, started
@@ -355,6 +357,37 @@ def test_coroutine_functions_are_refused_by_collections(make):
 
     with pytest.raises(TypeError, match="coroutine function.*never await"):
         make()(never)
+
+
+def count():
+    yield 1
+
+
+async def acount():
+    yield 1
+
+
+@pytest.mark.parametrize("function, text", [
+    (count, r"count is a generator function.*iterates over it, such as lambda: list\("),
+    (acount, "acount is an async generator function.*'async for'.*asyncio.run"),
+    (partial(count), "partial is a generator function")], ids=["plain", "async", "partial"])
+def test_generator_functions_are_refused_by_collections(make, function, text):
+    collection = make()
+    for add in (collection, collection.append, collection(priority=1)):
+        with pytest.raises(InvalidTypeError, match=text):
+            add(function)
+    assert collection.run() == {}
+
+
+@pytest.mark.parametrize("function", [count, acount])
+def test_a_program_for_atasker_is_warned_once_of_a_generator_in_a_collection(make, monkeypatch,
+                                                                             caplog, function):
+    monkeypatch.setattr(_modes, "legacy", True)
+    monkeypatch.setattr(_checks, "_warned", set())
+    for _ in range(2):
+        assert make()(priority=1)(function) is function
+    [message] = caplog.messages
+    assert f"{function.__name__} is a" in message and "generator function" in message
 
 
 @pytest.mark.parametrize("bad, error",
