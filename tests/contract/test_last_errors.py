@@ -62,6 +62,7 @@ def test_error_after_mark_task_completed_is_logged(supervisor, caplog):
     hold.reached()
     supervisor.mark_task_completed(task=task)
     hold.go()
-    supervisor.stop(wait=PATIENCE)
+    # The function goes on after the end of its task, and a stop waits for tasks only.
+    wait_for(lambda: caplog.messages, "the log of the error")
     assert caplog.messages == [f"task {task.name} ({task.short_id}) raised ValueError: of the test "
                                "after it had ended"]
