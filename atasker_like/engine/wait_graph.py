@@ -503,7 +503,7 @@ def _loop_needed_by(task: Waited) -> Any:
 
 
 def _thread_of(task: Waited) -> int:
-    """Return the id of the thread that makes a call which is no task, or 0."""
+    """Return the id of the thread that makes a WaitedCall; 0 for a task."""
     return task.thread() if isinstance(task, WaitedCall) else 0
 
 

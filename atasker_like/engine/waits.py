@@ -57,7 +57,7 @@ class Wait:
 
 
 class _NoSpec:
-    """The part of a TaskSpec that the graph uses, for a call that is no task."""
+    """Stands for the spec of a WaitedCall: the fields that the graph reads."""
 
     timeout = lane = loop = worker = None
     ends_early = False
@@ -72,7 +72,7 @@ _NoSpec.pool = _NoSpec
 
 
 class WaitedCall:
-    """A call that is no task, and that a wait is for."""
+    """A call for whose return code waits, such as a callback. It has no task."""
 
     __slots__ = ()
 
