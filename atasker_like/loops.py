@@ -15,7 +15,8 @@ from ._patched import why_no_loops
 from ._threads import PackageThread
 from .engine.blocking import Latch, deadline_of_stop, remaining
 from .engine.task import Task
-from .engine.wait_graph import LoopRun
+from .engine.wait_graph import LoopRun, block_on
+from .engine.waits import WaitedCall
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError, SupervisorStoppedError
 
 TYPE_CHECKING = False
@@ -102,7 +103,7 @@ class _RunningLoop:
         import asyncio
 
         others = [task for task in asyncio.all_tasks()
-                  if task is not asyncio.current_task() and task not in unawaited]
+                  if task not in self._stop_tasks and task not in unawaited]
         if others and not cancel_tasks:
             await asyncio.wait(others, timeout=remaining(deadline))
         await _cancel_others(LAST_GRACE)
@@ -251,8 +252,10 @@ class ALoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: _RunningLoop | None = None       # with _loop
         self._lock = RLock()      # guards starting and stopping
-        self._publishing = threading.Lock()     # guards thread and _loop while threads start
-        self._starting: threading.Thread | None = None      # the thread, until the loop runs
+        #: Guards thread, _loop, _running and _starting while a thread starts.
+        self._publishing = RLock()
+        #: The thread of the last start, until its loop runs. A thread that is not this one ends.
+        self._starting: threading.Thread | None = None
         self._ending: threading.Thread | None = None        # the thread of the last stop
 
     def start(self) -> None:
@@ -270,8 +273,12 @@ class ALoop:
         running = threading.Lock()
         running.acquire()
         refused: list[BaseException] = []
-        self._starting = PackageThread(self._run, (running.release, refused), self._thread_name)
-        self._starting.start()
+        thread = PackageThread(self._run, (running.release, refused), self._thread_name)
+        with self._publishing:
+            if self.thread is not None and self._loop is not None:
+                return              # an earlier start was interrupted, and its loop runs
+            self._starting = thread
+        thread.start()
         running.acquire()       # if this is interrupted, the loop runs all the same
         if refused:
             raise refused.pop()
@@ -280,26 +287,28 @@ class ALoop:
         import asyncio
 
         me = threading.current_thread()
-        with self._publishing:
-            if self.thread is not None and self.thread.is_alive() and self._loop is not None:
-                ready()         # an earlier start was interrupted, and its loop runs
-                return
+        try:
             # of another greenlet; starting one more would stop it
             if asyncio._get_running_loop() is not None:
-                refused.append(SupervisorError(
+                raise SupervisorError(
                     f"loop {self.name!r} cannot start: threads are greenlets here, which share a "
                     "thread of the system, and another event loop runs in it; pass that one to "
-                    "set_default_aloop(), or use thread tasks"))
-                ready()
-                return
-            try:
-                loop = asyncio.new_event_loop()
-            except BaseException as error:      # no files, for example
-                refused.append(error)
-                ready()
-                return
-            self._running = running = _RunningLoop(self.name, loop)
-            self.thread, self._loop = me, loop
+                    "set_default_aloop(), or use thread tasks")
+            loop = asyncio.new_event_loop()
+        except BaseException as error:      # no files, for example
+            refused.append(error)
+            ready()
+            return
+        running = _RunningLoop(self.name, loop)
+        with self._publishing:
+            # If the start was interrupted, a stop or another start may have come since.
+            wanted = self._starting is me
+            if wanted:
+                self.thread, self._loop, self._running = me, loop, running
+        if not wanted:
+            loop.close()
+            ready()
+            return
         asyncio.set_event_loop(loop)
         loop.call_soon(self._loop_runs, ready)
         cause = None
@@ -324,7 +333,9 @@ class ALoop:
 
     def _loop_runs(self, ready: Callable[[], None]) -> None:
         ready()
-        self._starting = None
+        with self._publishing:
+            if self._starting is threading.current_thread():
+                self._starting = None
 
     def is_starting_here(self) -> bool:
         """Return True in the loop's thread before the loop runs.
@@ -339,7 +350,7 @@ class ALoop:
         """In a forked process: the loop and its thread are the parent's."""
         self.thread = self._loop = self._running = self._starting = self._ending = None
         self._lock = RLock()
-        self._publishing = threading.Lock()
+        self._publishing = RLock()
 
     def is_active(self) -> bool:
         """Return True if the loop runs."""
@@ -433,14 +444,45 @@ class ALoop:
         """
         deadline = deadline_of_stop(wait)
         with self._lock:
-            # A later stop waits for the thread as well.
-            self._ending = thread = self.thread or self._ending
-            self.thread = None
-            if self._running is not None:
-                self._running.stop(deadline, cancel_tasks or wait is False)
-        if wait is not False and thread is not None and thread.ident != threading.get_ident():
-            left = remaining(deadline)
-            thread.join(None if left is None else min(left + 1.5, threading.TIMEOUT_MAX))
+            with self._publishing:
+                thread = self.thread
+                if thread is None:      # of an interrupted start: withdraw it
+                    thread, self._starting = self._starting, None
+                # A later stop waits for the thread as well.
+                self._ending = thread = thread or self._ending
+                self.thread = None
+                running = self._running
+            if running is not None:
+                running.stop(deadline, cancel_tasks or wait is False)
+        if (wait is not False and thread is not None
+                and thread.ident not in (None, threading.get_ident())):
+            block_on((_LoopStop(self.name, thread, running),), partial(_join, thread),
+                     None if deadline is None else deadline + 1.5, deadline is None)
+
+
+class _LoopStop(WaitedCall):
+    """The stop of a loop, which needs the loop."""
+
+    __slots__ = ("_name", "_thread", "_running")
+
+    def __init__(self, name: str, thread: threading.Thread, running: _RunningLoop | None) -> None:
+        self._name = name
+        self._thread = thread
+        self._running = running
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def loop(self) -> Any:
+        return None if self._running is None else self._running.loop
+
+    def label(self) -> str:
+        return f"the stop of loop {self._name!r}"
+
+
+def _join(thread: threading.Thread, blocking: bool = True, timeout: float = -1.0) -> bool:
+    thread.join(None if blocking and timeout < 0 else max(0.0, timeout))
+    return not thread.is_alive()
 
 
 async def _cancel_others(grace: float) -> None:

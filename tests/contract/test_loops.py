@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from atasker_like import ALoop, SupervisorStoppedError, TaskCancelledError, background_task
+from atasker_like import ALoop, SupervisorStoppedError, TaskCancelledError, background_task, loops
+from atasker_like._threads import PackageThread
 from atasker_like.engine.loop_mailbox import mailbox_of
 from tests.support import PATIENCE
 from tests.support.gates import Hold
@@ -274,6 +275,21 @@ def test_second_stop_of_an_aloop_waits_for_its_end(supervisor, gate):
     join(first)
 
 
+def test_two_stops_that_a_loop_sees_at_once_end(supervisor, monkeypatch):
+    aloop, stops = supervisor.create_aloop("mine"), []
+    blocks, go_on = threading.Event(), threading.Event()
+    running, stop = aloop._running, aloop._running.stop
+    monkeypatch.setattr(running, "stop", lambda *args: (stop(*args), stops.append(args)))
+    aloop.get_loop().call_soon_threadsafe(lambda: (blocks.set(), go_on.wait(PATIENCE)))
+    assert blocks.wait(PATIENCE)
+    threads = [started(aloop.stop), started(aloop.stop)]
+    wait_for(lambda: len(stops) == 2, "both stops")
+    go_on.set()
+    for thread in threads:
+        join(thread)
+    assert not aloop.is_active()
+
+
 def test_stop_that_comes_after_the_last_iteration_leaves_no_pending_task(supervisor, recwarn):
     aloop = supervisor.create_aloop("mine")
     loop, hold = aloop.get_loop(), Hold()
@@ -297,6 +313,50 @@ def test_stop_that_comes_after_the_last_iteration_leaves_no_pending_task(supervi
 def test_stop_of_a_loop_that_never_ran_returns(supervisor):
     supervisor.create_aloop("mine", start=False)
     assert supervisor.stop_aloop("mine")
+
+
+class Interrupted(PackageThread):
+    """A thread whose start() is interrupted, and that runs when it may."""
+
+    gates = []
+
+    def start(self):
+        gate = threading.Event()
+        self.gates.append((self, gate))
+        run = self.run
+        self.run = lambda: (gate.wait(PATIENCE), run())
+        super().start()
+        raise KeyboardInterrupt
+
+
+def test_stop_withdraws_an_interrupted_start(supervisor, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loops, "PackageThread", Interrupted)
+        aloop = supervisor.create_aloop("mine", start=False)
+        with pytest.raises(KeyboardInterrupt):
+            aloop.start()
+    thread, gate = Interrupted.gates.pop()
+    stopping = started(aloop.stop)
+    wait_for(lambda: aloop._starting is None, "the withdrawal")
+    gate.set()
+    join(stopping)
+    assert not thread.is_alive() and not aloop.is_active()
+    aloop.start()
+    assert aloop.run(running_thread()) == f"supervisor_{supervisor.id}_aloop_mine"
+
+
+def test_start_after_an_interrupted_start_leaves_one_thread(supervisor, monkeypatch):
+    aloop = supervisor.create_aloop("mine", start=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(loops, "PackageThread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            aloop.start()
+    thread, gate = Interrupted.gates.pop()
+    aloop.start()
+    gate.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive() and aloop.thread is not thread
+    assert aloop.run(f.co_nothing()) is None
 
 
 def test_supervisor_stops_its_loops(supervisor):

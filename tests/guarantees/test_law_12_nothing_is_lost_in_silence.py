@@ -402,6 +402,30 @@ def test_loops_that_block_for_each_other_get_an_error(make_supervisor, way):
     assert str(error).count("coroutine leaf, which needs the event loop that ") == 2
 
 
+@LAST
+def test_stop_of_a_loop_that_blocks_for_the_stopping_task_gets_an_error(make_supervisor, last):
+    supervisor = make_supervisor()
+    aloop = supervisor.create_aloop("a")
+    tasks, ready = {}, threading.Event()
+
+    def stops():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the coroutine" or wait_graph._loops, "a blocked loop")
+        aloop.stop()
+
+    async def blocks():
+        await until(lambda: ready.is_set() and (last == "the other"
+                                                or tasks["stops"] in wait_graph._threads))
+        return tasks["stops"].value()
+
+    tasks["stops"] = background_task(stops, supervisor=supervisor)()
+    tasks["blocks"] = background_task(blocks, supervisor=supervisor, loop=aloop)()
+    ready.set()
+    text = error_of(tasks["blocks"])
+    assert "the stop of loop 'a', which needs the event loop that task " in text
+    aloop.stop()
+
+
 @pytest.mark.parametrize("way", ["task", "run"])
 def test_loop_that_blocks_for_a_coroutine_that_blocks_for_it_gets_an_error(make_supervisor, way):
     supervisor = make_supervisor()
