@@ -61,6 +61,10 @@ _compact = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _lines = JSONEncoder(separators=("\n", ":"), allow_nan=False, check_circular=False).encode
 
 
+#: As int() of a float, in half the time before 3.12.
+_trunc = float.__trunc__
+
+
 def state_of(task: Task[Any]) -> TaskState:
     """Return the current state of a task."""
     status = task._status
@@ -362,7 +366,7 @@ def _failure_text(about: str, description: dict[str, Any], trace: str, **more: A
 def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str],
                      texts: dict[str, str]) -> None:
     """Add the texts of tasks that succeeded at once. The values are JSON."""
-    epoch = 1e6 * (time() - perf_counter())
+    epoch, trunc = 1e6 * (time() - perf_counter()), _trunc
     spec = start = None
     for (task_id, task), value in zip(tasks.items(), values):
         if task._spec is not spec:
@@ -370,9 +374,9 @@ def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str],
             start = f'{{"state":"SUCCESS","name":{_name_text(spec.name)},"attempts":1,"times":['
         queued = task._queued
         # One string, as a part that is made first costs a tenth more: this runs for each result.
-        texts[task_id] = (f'{start}{int(epoch + 1e6 * queued)},'
-                          f'{int(1e6 * (task._started - queued))},'
-                          f'{int(1e6 * (task._completed - queued))}],"result":{value}}}')
+        texts[task_id] = (f'{start}{trunc(epoch + 1e6 * queued)},'
+                          f'{trunc(1e6 * (task._started - queued))},'
+                          f'{trunc(1e6 * (task._completed - queued))}],"result":{value}}}')
 
 
 def _micros_between(queued: float, later: float | None) -> str:

@@ -45,9 +45,9 @@ APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 ROWS_PER_STATEMENT = 499
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
-#: Pages of the log (16 MB) after which a commit moves them into the file. That waits for the disk,
-#: so by SQLite's own number, 1000, nearly each batch of results would do.
-LOG_PAGES = 4000
+#: Pages of the log (32 MB) after which a commit moves them into the file. That waits for the disk,
+#: as long as 40 000 results take, and by SQLite's own number, 1000, nearly each batch would do it.
+LOG_PAGES = 8000
 
 #: Seconds between two sweeps of expired results, and the rows that one removes. If there are more,
 #: the next write goes on with them. A sweep removes up to twice as many rows as the write inserts,
