@@ -23,13 +23,13 @@ if sys.version_info >= (3, 14):
     made.close()
 elif sys.version_info >= (3, 13):
     import _interpreters
-    made = _interpreters.create("isolated")
+    made = _interpreters.create({config!r})
     error = _interpreters.exec(made, CODE)
     assert error is None, error
     _interpreters.destroy(made)
 else:
     import _xxsubinterpreters
-    made = _xxsubinterpreters.create(isolated=True)
+    made = _xxsubinterpreters.create(isolated={config!r} == 'isolated')
     _xxsubinterpreters.run_string(made, CODE)
     _xxsubinterpreters.destroy(made)
 print("the interpreter has ended", flush=True)
@@ -47,8 +47,9 @@ def tell(*words):
 """
 
 
-def lines_of(code):
-    return run_script(PROGRAM.format(code=SETUP.format(path=sys.path) + code)).splitlines()
+def lines_of(code, config="isolated"):
+    code = SETUP.format(path=sys.path) + code
+    return run_script(PROGRAM.format(code=code, config=config)).splitlines()
 
 
 def test_threads_coroutines_and_processes_in_an_interpreter_with_its_own_gil_work():
@@ -75,11 +76,13 @@ background_task(late)()
 """) == ["late", "the interpreter has ended"]
 
 
-def test_start_method_that_the_interpreter_forbids_fails_the_task_with_the_cause():
+@pytest.mark.parametrize("config", ["isolated", pytest.param("legacy", marks=pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="concurrent.interpreters makes no such interpreters"))])
+def test_fork_in_a_subinterpreter_fails_the_task_with_the_cause(config):
     lines = lines_of("""
 task_supervisor.set_mp_pool(start_method="fork")
 error = background_task(pow, tt=TT_MP)(3, 2).exception(20)
 tell(type(error).__name__, "fork not supported" in str(error))
 tell(background_task(abs)(-3).value(10))
-""")
+""", config)
     assert lines == ["PoolBrokenError True", "3", "the interpreter has ended"]

@@ -26,7 +26,7 @@ from .fork_server import (after_start, before_start, forget_after_fork, fork_ser
                           sigchld_unblocked)
 from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
 from .pool_process import ALIVE, PoolProcess
-from .start_errors import check_interpreter, describe, is_permanent
+from .start_errors import check_fork, check_interpreter, describe, is_permanent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             template: Template | None) -> PoolProcess:
     import multiprocessing
 
+    if method == "fork":
+        check_fork()
     if method == "spawn" or method == "forkserver" and fork_server() is None:
         check_interpreter()
     context: Any = multiprocessing.get_context(method)

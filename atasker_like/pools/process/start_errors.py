@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import suppress
+from importlib import import_module
 
 from ..._inspect import described
 
@@ -17,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["START_TRIES", "check_interpreter", "describe", "is_permanent", "tries"]
+__all__ = ["START_TRIES", "check_fork", "check_interpreter", "describe", "is_permanent", "tries"]
 
 #: The number of starts in a row that may fail if the cause may be transient or permanent.
 START_TRIES = 3
@@ -145,3 +147,20 @@ def check_interpreter() -> None:
         raise FileNotFoundError(errno.ENOENT, f"the Python interpreter is missing; {advice}", path)
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
         raise PermissionError(errno.EACCES, f"the Python interpreter cannot be run; {advice}", path)
+
+
+def check_fork() -> None:
+    """Raise an error in a sub-interpreter: Python ends a process that is forked there.
+
+    :raises RuntimeError: this is not the main interpreter.
+    """
+    if sys.version_info < (3, 12):
+        return                      # the package is for the main interpreter
+    try:
+        interpreters = import_module("_interpreters" if sys.version_info >= (3, 13)
+                                     else "_xxsubinterpreters")
+    except ImportError:             # this Python has one interpreter
+        return
+    if interpreters.get_current() != interpreters.get_main():
+        raise RuntimeError("fork not supported in a sub-interpreter; use start_method='forkserver' "
+                           "or 'spawn'")
