@@ -190,6 +190,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         """
         scheduled, queue = self._worker_scheduled, self._worker_queue
         if scheduled is None:
+            if self._worker_queue_class is not True:
+                self._worker_warn_if_stuck(queue)
             queue.put(t)
         elif (self._worker_puts_in_loop or queue is None or scheduled
               or not queue.worker_put_if_room(t)):
@@ -199,6 +201,19 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                 self._worker_open_scheduled(session)
                 if scheduled.is_closed:
                     session.request_step()      # it sees that, and the worker stops
+
+    def _worker_warn_if_stuck(self, queue: Any) -> None:
+        """Warn that a put is about to block until another thread starts the worker."""
+        session = self._worker_session
+        if session is not None and session.active:
+            return
+        try:
+            full = queue.full()
+        except Exception:           # a class needs no full()
+            return
+        if full is True:
+            log.warning("put_threadsafe() of worker %s blocks: its queue is full, and the worker "
+                        "does not run; call start() first", self.name)
 
     async def put(self, t: Any) -> None:
         """Put an item into the queue. For coroutines.

@@ -132,6 +132,28 @@ def test_put_threadsafe_on_a_full_queue_keeps_the_order(supervisor, form, kind, 
     assert worker.join(PATIENCE) and got == list(range(10))
 
 
+class OneItem(queue.Queue):
+    """Has room for one item, for threads."""
+
+    def __init__(self):
+        super().__init__(1)
+
+
+def test_put_threadsafe_that_blocks_until_the_start_warns_once(supervisor, caplog):
+    got = []
+    worker = background_worker(got.append, q=OneItem, supervisor=supervisor, name="late")
+    worker.put_threadsafe(1)
+    assert not caplog.messages
+    putting = started(worker.put_threadsafe, 2)
+    wait_for(lambda: caplog.messages, "the warning")
+    assert caplog.messages == [
+        f"put_threadsafe() of worker {worker.name} blocks: its queue is full, and the worker does "
+        "not run; call start() first"]
+    worker.start()
+    join(putting)
+    assert worker.join(PATIENCE) and got == [1, 2] and len(caplog.messages) == 1
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 def test_put_threadsafe_on_a_full_queue_returns_in_any_thread(supervisor, kind):
     """In the worker's own function, in its loop, and in a callback of another one."""
