@@ -196,10 +196,14 @@ class FutureView(_FutureOf[T]):
         """
         task = self._task
         try:
-            if task._status != COMPLETED or "_condition" in vars(self):
+            if timeout is None and task._status == COMPLETED and "_condition" not in self.__dict__:
+                value: T = task._outcome
+                if type(value) is not Failure:
+                    return value
+            else:
                 task._wait_for_end(timeout, False)
                 self._is_final()
-            value: T = task.value(timeout)
+            value = task.value(timeout)
             return value
         finally:
             del self, task      # the error's traceback refers to this frame: leave no cycle

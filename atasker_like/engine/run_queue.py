@@ -377,11 +377,16 @@ class RunQueue:
 
     def acquire_or_enqueue_in_lane(self, task: Task[Any], lane: Lane) -> bool:
         """Do the same as :meth:`acquire_or_enqueue` for a new task of a lane."""
+        has_slot = self.active < self.slot_limit(task._spec.priority)
+        is_alone = not self.waiting and not lane.parked
+        if is_alone and has_slot and lane.running < lane.fast_limit:
+            self.active += 1
+            lane.running += 1
+            return True
         if lane.push_parked(task):
             return False
-        is_alone = not self.waiting and not lane.parked
         self.push(task)
-        if self.active >= self.slot_limit(task._spec.priority):
+        if not has_slot:
             return False
         # The timer may also be about to start a task of the lane: its rate allows it by now, or it
         # has just been changed.

@@ -92,6 +92,8 @@ class Timer:
         self._wake.acquire()
         self._start_lock = RLock()        # guards _thread and _generation
         self._thread: threading.Thread | None = None
+        #: True if start() has nothing to do. The fast paths of the pools read it.
+        self.is_running: bool = False
         self._generation = 0                # a thread of an earlier generation exits
 
     def reset_after_fork(self) -> None:
@@ -109,12 +111,12 @@ class Timer:
             return
         with self._start_lock:
             thread = self._thread
-            if thread is not None and thread.ident is not None:
-                return
-            self._generation += 1
-            thread = PackageThread(self._run, (self._generation,), self._name)
-            self._thread = thread
-            thread.start()      # if it raises, the thread has no ident, as after an interrupt
+            if thread is None or thread.ident is None:
+                self._generation += 1
+                thread = PackageThread(self._run, (self._generation,), self._name)
+                self._thread = thread
+                thread.start()      # if it raises, the thread has no ident, as after an interrupt
+            self.is_running = True
 
     def call_at(self, deadline: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
         """Schedule ``call(*arguments)`` for a time of the clock.
@@ -153,6 +155,7 @@ class Timer:
     def stop(self) -> None:
         """End the thread after its current call. Calls that are not due yet are dropped."""
         with self._start_lock:
+            self.is_running = False
             thread, self._thread = self._thread, None
             self._generation += 1
         self._wake_up()

@@ -140,9 +140,10 @@ class ThreadPool(Pool):
     def _may_accept(self, spec: TaskSpec) -> bool:
         """Check the room of the lane, and start the timer that options need. (lock held)"""
         lane = spec.lane
-        if lane is not None and not lane.has_room():
+        if lane is not None and lane.size is not None and not lane.has_room():
             return False
-        self.timer.start()      # now, so that nothing is accepted if it raises
+        if not self.timer.is_running:
+            self.timer.start()      # now, so that nothing is accepted if it raises
         return True
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
