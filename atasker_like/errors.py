@@ -235,7 +235,7 @@ class TaskExecutionError(SupervisorError, RuntimeError):
 
 
 class ServiceConnectionError(SupervisorError, ConnectionError):
-    """A service cannot be reached, or the connection ended before the answer."""
+    """A service cannot be reached, or cannot listen; or the connection ended before the answer."""
 
 
 class ClosedError(SupervisorError, RuntimeError):

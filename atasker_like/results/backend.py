@@ -145,6 +145,7 @@ class Backend:
 
     # -- blocking methods for applications ---------------------------------------------------------
 
+    @ends_traceback
     def find(self, task_id: str) -> StoredResult:
         """Return the record of a task.
 
@@ -164,6 +165,7 @@ class Backend:
             text = self._guarded("read", self.read, task_id)
         return self._decoded(task_id, text)
 
+    @ends_traceback
     def ids(self) -> list[str]:
         """Return the ids of all started and ended tasks, in any order.
 
@@ -215,6 +217,7 @@ class Backend:
 
     # -- coroutines --------------------------------------------------------------------------------
 
+    @ends_traceback
     async def connect(self) -> None:
         """Get ready.
 
@@ -261,6 +264,7 @@ class Backend:
         text = self.codec.encode(instance("store_result", result, StoredResult, "a StoredResult"))
         await in_thread(self._guarded, "write", self.write, [(task_id, text)])
 
+    @ends_traceback
     async def get_result(self, task_id: str) -> StoredResult | None:
         """Return the record of an id in the store, or None.
 
@@ -270,10 +274,12 @@ class Backend:
         text = await in_thread(self._guarded, "read", self.read, task_id)
         return None if text is None else self._decoded(task_id, text)
 
+    @ends_traceback
     async def get_ids(self) -> list[str]:
         """Return the ids in the store: another name of :meth:`ids`."""
         return await in_thread(self.ids)
 
+    @ends_traceback
     async def delete_result(self, task_id: str) -> bool:
         """Remove the text of an id. Return True if there was one.
 
@@ -312,7 +318,7 @@ class Backend:
             the supervisor closes it, too.
         :raises BackendNotConfiguredError: (a RuntimeError) no supervisor keeps its results here.
         :raises InvalidArgumentError: (a ValueError) the address is not the path of a socket.
-        :raises OSError: the path is in use, or not available.
+        :raises ServiceConnectionError: (a ConnectionError) the path is in use, or not available.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
         from .requests import RequestServer

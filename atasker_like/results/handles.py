@@ -175,6 +175,7 @@ class AsyncResult(_Result[T_co]):
                 return value
             await _co_pause(self._pause_before(found, deadline, timeout, poll_interval))
 
+    @ends_traceback
     async def cancel(self) -> bool:
         """Ask for the end of the task, as :meth:`Task.cancel` does.
 
@@ -200,6 +201,7 @@ class AsyncResult(_Result[T_co]):
         """
         return await self._ask(self._cancel)
 
+    @ends_traceback
     async def progress(self) -> Progress | None:
         """Return the last progress that the task reported, or None.
 
@@ -209,6 +211,7 @@ class AsyncResult(_Result[T_co]):
         """
         return (await self.info()).progress
 
+    @ends_traceback
     async def info(self) -> StoredResult:
         """Return the record of the task, as a :class:`StoredResult`.
 
@@ -216,6 +219,7 @@ class AsyncResult(_Result[T_co]):
         """
         return await self._ask(self._info)
 
+    @ends_traceback
     async def state(self) -> TaskState:
         """Return the state of the task. It is PENDING also for an unknown id.
 
@@ -223,10 +227,12 @@ class AsyncResult(_Result[T_co]):
         """
         return await self._ask(self._state)
 
+    @ends_traceback
     async def ready(self) -> bool:
         """Return True if the task has ended."""
         return (await self.state()).is_final
 
+    @ends_traceback
     async def failed(self) -> bool:
         """Return True if the task has failed, or was cancelled."""
         return await self.state() is TaskState.FAILURE
@@ -272,6 +278,7 @@ class SyncResult(_Result[T_co]):
                 return value
             _pause(self._pause_before(found, deadline, timeout, poll_interval))
 
+    @ends_traceback
     def cancel(self) -> bool:
         """Ask for the end of the task.
 
@@ -285,14 +292,17 @@ class SyncResult(_Result[T_co]):
         """
         return self._cancel(self._local_task())
 
+    @ends_traceback
     def progress(self) -> Progress | None:
         """Return the last progress that the task reported, or None."""
         return self.info().progress
 
+    @ends_traceback
     def info(self) -> StoredResult:
         """Return the record of the task, as a :class:`StoredResult`."""
         return self._info(self._local_task())
 
+    @ends_traceback
     def state(self) -> TaskState:
         """Return the state of the task.
 
@@ -300,10 +310,12 @@ class SyncResult(_Result[T_co]):
         """
         return self._state(self._local_task())
 
+    @ends_traceback
     def ready(self) -> bool:
         """Return True if the task has ended."""
         return self.state().is_final
 
+    @ends_traceback
     def failed(self) -> bool:
         """Return True if the task has failed, or was cancelled."""
         return self.state() is TaskState.FAILURE

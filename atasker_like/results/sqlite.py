@@ -110,6 +110,7 @@ class SQLiteBackend(Backend):
 
     # -- the contract ------------------------------------------------------------------------------
 
+    @ends_traceback
     def open(self) -> None:
         """See :meth:`Backend.open`.
 

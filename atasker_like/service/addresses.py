@@ -1,13 +1,14 @@
 """Address: the path of a Unix domain socket, or a host and a port."""
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 from ipaddress import ip_address
 
 from .._checks import ends_tracebacks
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     AddressLike = Union["Address", str, "os.PathLike[str]", Tuple[str, int]]
 
-__all__ = ["Address", "bind"]
+__all__ = ["Address", "bind", "cannot_listen"]
 
 #: Bytes of a path. The kernel's limit, with the zero at the end, is 108 on Linux and 104 elsewhere.
 _MAX_PATH = 103
@@ -92,9 +93,9 @@ class Address:
         try:
             host.encode("idna")
         except UnicodeError as error:
-            raise InvalidArgumentError(f"{host!r} is no name of a host: {error}") from None
+            raise InvalidArgumentError(f"{host!r} is not a valid host name: {error}") from None
         if "\0" in host:
-            raise InvalidArgumentError(f"{host!r} is no name of a host")
+            raise InvalidArgumentError(f"{host!r} is not a valid host name")
         # The system's settings may map localhost to any address.
         self.host, self.port = "127.0.0.1" if host == "localhost" else host, port
 
@@ -104,7 +105,8 @@ class Address:
                                        "use '127.0.0.1:8500' and a token")
         if not path or "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
             raise InvalidArgumentError("the path of a socket has 1 to 103 bytes, "
-                                       f"not {len(os.fsencode(path))}: {path!r}")
+                                       f"not {len(os.fsencode(path))}: {path!r}; use another one, "
+                                       "such as '/run/lab.sock'")
 
     @property
     def is_loopback(self) -> bool:
@@ -173,6 +175,36 @@ def bind(address: Address) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def cannot_listen(name: str, address: Address, error: OSError) -> ServiceConnectionError:
+    """Return the error of a service that cannot listen at an address, with what to do.
+
+    It has the ``errno`` of the error that :func:`bind` raised.
+    """
+    refusal = ServiceConnectionError(f"service {name!r} cannot listen at {address}: "
+                                     f"{error.strerror or error}; {_advice(address, error)}")
+    refusal.errno = error.errno
+    return refusal
+
+
+def _advice(address: Address, error: OSError) -> str:
+    if address.path is None:
+        if error.errno == errno.EADDRINUSE:
+            return "another program listens there; stop it, or use another port (0 is a free one)"
+        if error.errno == errno.EACCES:
+            return "this user may not use the port; use one above 1023, or 0 for a free one"
+        return "use an address of this machine, such as 127.0.0.1"
+    if error.errno != errno.EADDRINUSE:
+        return "is there such a folder, and may this user write there?"
+    try:
+        mode = os.stat(address.path).st_mode
+    except OSError:                         # it has just been removed
+        mode = stat.S_IFSOCK
+    if stat.S_ISDIR(mode):
+        return "that is a folder; add the name of a file"
+    return ("another service listens there; stop it, or use another path" if stat.S_ISSOCK(mode)
+            else "what is there is no socket; remove it, or use another path")
 
 
 def _remove_stale_socket(path: str) -> None:

@@ -20,7 +20,7 @@ from ..engine.blocking import block, deadline_of_stop
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
 from ..supervisor.schedulers import ManagedWorker
-from .addresses import BACKLOG, Address, bind
+from .addresses import BACKLOG, Address, bind, cannot_listen
 from .connection import Connection
 from .framing import keep_inherited
 from .wire import MAX_MESSAGE
@@ -250,6 +250,12 @@ class Server(ManagedWorker):
             raise self._stopped_error()
 
     async def _listen(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            await self._bind(address, loop)
+        except OSError as error:
+            raise cannot_listen(self.service.name, address, error) from error
+
+    async def _bind(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = bind(address)
         try:
             if address.path is not None:

@@ -174,7 +174,8 @@ class Service:
         :raises InvalidTypeError: (a TypeError) an option does not exist, or has a wrong type.
         :raises InvalidArgumentError: (a ValueError) TCP without a token, or a host that other
             machines can reach without ``beyond_loopback=True``.
-        :raises OSError: the address is in use, or not available.
+        :raises ServiceConnectionError: (a ConnectionError) the address is in use, or not available;
+            ``errno`` is that of the system's error.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or this is
             its own loop.
         """

@@ -422,6 +422,33 @@ def test_last_frame_of_an_error_about_an_outcome_is_the_call(ended, name):
     assert_last_frame_is_the_call(frames)
 
 
+#: Calls that need a file in a folder that does not exist.
+WITHOUT_FOLDER = {
+    "Backend.serve": lambda m, path: m.backend.serve(path),
+    "service.Service.serve": lambda m, path: m.service.serve(path),
+    "SQLiteBackend.open": lambda m, path: SQLiteBackend(path).open(),
+    "Backend.find": lambda m, path: SQLiteBackend(path).find("a"),
+    "Backend.ids": lambda m, path: SQLiteBackend(path).ids(),
+    "Backend.connect": lambda m, path: in_loop(SQLiteBackend(path).connect),
+    "Backend.get_ids": lambda m, path: in_loop(SQLiteBackend(path).get_ids),
+    "Backend.get_result": lambda m, path: in_loop(lambda: SQLiteBackend(path).get_result("a")),
+    "SyncResult.cancel": lambda m, path: SyncResult("a", SQLiteBackend(path)).cancel(),
+    "SyncResult.info": lambda m, path: SyncResult("a", SQLiteBackend(path)).info(),
+    "SyncResult.progress": lambda m, path: SyncResult("a", SQLiteBackend(path)).progress(),
+    "SyncResult.ready": lambda m, path: SyncResult("a", SQLiteBackend(path)).ready(),
+    "SyncResult.state": lambda m, path: SyncResult("a", SQLiteBackend(path)).state(),
+    "AsyncResult.info": lambda m, path: in_loop(AsyncResult("a", SQLiteBackend(path)).info),
+    "AsyncResult.state": lambda m, path: in_loop(AsyncResult("a", SQLiteBackend(path)).state),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_FOLDER)
+def test_last_frame_of_an_error_about_a_file_is_the_call(made, tmp_path, name):
+    frames = traceback_of(lambda: WITHOUT_FOLDER[name](made, tmp_path / "none" / "file"),
+                          SupervisorError)
+    assert_last_frame_is_the_call(frames)
+
+
 def test_error_of_the_application_is_raised_below_one_frame_of_the_package(ended):
     frames = traceback_of(lambda: ended.failed.value(), LookupError)
     assert frames[-1] == __file__ and frames[-3 - BELOW] == __file__

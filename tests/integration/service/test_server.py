@@ -1,5 +1,6 @@
 """The local server: where it is, what it says, how it ends."""
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -160,14 +161,40 @@ def test_a_path_that_is_short_only_as_a_relative_one(lab, supervisor, tmp_path, 
 
 
 def test_an_address_that_is_taken(server, lab, path, tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(service.ServiceConnectionError, match=(
+            f"service 'lab' cannot listen at unix:{path}: .*; another service listens there")):
         lab.serve(path)
     assert os.path.exists(path)         # the first one is still there
     other = tmp_path / "file"
     other.write_text("precious")
-    with pytest.raises(OSError):
+    with pytest.raises(service.ServiceConnectionError, match="what is there is no socket"):
         lab.serve(str(other))
     assert other.read_text() == "precious"
+
+
+def test_an_address_where_no_socket_can_be_made(lab, tmp_path):
+    missing = tmp_path / "none" / "lab.sock"
+    with pytest.raises(service.ServiceConnectionError, match="is there such a folder") as raised:
+        lab.serve(missing)
+    assert raised.value.errno == errno.ENOENT
+    assert isinstance(raised.value.__cause__, FileNotFoundError)
+    with pytest.raises(service.ServiceConnectionError, match="that is a folder; add the name of"):
+        lab.serve(tmp_path)
+
+
+def test_a_port_that_is_taken(lab):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        with pytest.raises(service.ServiceConnectionError, match=(
+                f"cannot listen at tcp://127.0.0.1:{port}: .*; another program listens there")):
+            lab.serve(("127.0.0.1", port), token="12345678")
+
+
+def test_a_port_of_no_address_of_this_machine(lab):
+    with pytest.raises(service.ServiceConnectionError, match="use an address of this machine"):
+        lab.serve("192.0.2.1:0", token="12345678", beyond_loopback=True)
 
 
 def test_socket_of_a_killed_service_is_replaced(lab, path, supervisor):
