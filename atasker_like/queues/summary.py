@@ -129,10 +129,14 @@ class RunSummary:
             return
         bad = [result for result in self.results
                if result.status == "failed" or include_cancelled and result.status == "cancelled"]
-        raise ExecutionError(f"{self._counts()}; the first, {bad[0].called}: "
-                             f"{bad[0].message or bad[0].status}. Their results are in the error's "
+        # A failure explains more than a task that was cancelled, perhaps because of it.
+        first = next((result for result in bad if result.status == "failed"), bad[0])
+        late = (f"; the timeout was over after {self.duration:.2f} s: raise it, or give the tasks "
+                "more workers" if self.timed_out else "")
+        raise ExecutionError(f"{self._counts()}{late}; the first, {first.called}: "
+                             f"{first.message or first.status}. Their results are in the error's "
                              ".results",
-                             bad) from bad[0].exception
+                             bad) from first.exception
 
     # -- for people --------------------------------------------------------------------------------
 
@@ -167,6 +171,8 @@ class RunSummary:
         for result in self.results:
             if result.status != "succeeded":
                 message = " ".join((result.message or "").split())
+                if result.status == "cancelled" and self.timed_out:
+                    message = "the run timed out"
                 groups.setdefault(f"{result.status}: {message}" if message else result.status,
                                   []).append(result)
         lines: list[str] = []

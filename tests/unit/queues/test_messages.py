@@ -1,9 +1,13 @@
 """What the errors of queues say."""
+import io
+
 import pytest
 
 from atasker_like import (AsyncQueue, Checkpoint, CheckpointError, ExecutionError, InvalidTypeError,
                           ProcessQueue, TaskPendingError, TaskSupervisor, ThreadQueue,
                           WaitTimeoutError, amap, pmap, run, tmap)
+from tests.support import PATIENCE
+from tests.unit import functions
 
 WAY = "its ThreadQueue has not been started; call its run() or start()"
 
@@ -152,3 +156,39 @@ def test_call_error_inside_of_the_function_is_given_no_advice(queue):
     queue.map(calls_total, [(1, 2)])
     assert queue.run().errors[0].message == (
         "TypeError: total() takes 1 positional argument but 2 were given")
+
+
+# -- runs whose timeout passes, or which a failure ends --------------------------------------------
+
+
+def test_errors_of_a_run_whose_timeout_passed_name_the_timeout(queue):
+    queue.map(functions.double, [1, 2], delay=PATIENCE)
+    summary = queue.run(timeout=0)
+    with pytest.raises(ExecutionError, match=(
+            r"^2 tasks: 2 cancelled; the timeout was over after \d+\.\d\d s: raise it, .*; "
+            r"the first, double \(t-\d+\), item 0: cancelled\. ")):
+        summary.raise_for_errors(include_cancelled=True)
+    text = io.StringIO()
+    summary.display(text)
+    assert "2 cancelled: the run timed out\n" in text.getvalue()
+
+
+def test_errors_of_a_run_that_was_in_time_do_not_name_a_timeout(queue):
+    queue.submit(functions.double, 1, delay=PATIENCE).cancel()
+    summary = queue.run()
+    with pytest.raises(ExecutionError) as raised:
+        summary.raise_for_errors(include_cancelled=True)
+    text = io.StringIO()
+    summary.display(text)
+    assert "time" not in str(raised.value) and "timed out" not in text.getvalue()
+
+
+def test_first_error_of_a_run_is_a_failure_before_a_cancelled_task(supervisor):
+    queue = ThreadQueue(workers=1, fail_policy="fail_first", supervisor=supervisor)
+    queue.submit(functions.double, 1, priority=9)
+    queue.submit(total, 3, priority=1)
+    with pytest.raises(ExecutionError, match=(
+            r"1 failed, 1 cancelled; the first, total \(t-\d+\): TypeError")) as raised:
+        queue.run().raise_for_errors(include_cancelled=True)
+    assert isinstance(raised.value.__cause__, TypeError)
+    assert [result.status for result in raised.value.results] == ["cancelled", "failed"]
