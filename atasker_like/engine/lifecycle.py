@@ -356,9 +356,11 @@ def failure_of(task: Task[Any], error: BaseException) -> Failure:
             error = TaskRetryError(f"task {task._label()} asked for another attempt, "
                                    "without an error")
     index = index_of(task)
-    if index is None or not task._spec.keeps_items:
+    spec = task._spec
+    if index is None or not spec.keeps_items:
         return Failure(error, task.name, task.id, index)
-    return Failure(error, task.name, task.id, index, (task._args, task._kwargs))
+    return Failure(error, task.name, task.id, index, (task._args, task._kwargs),
+                   spec.unpacks_items and len(task._args) > 1)
 
 
 def drop_outcome(outcome: Any) -> None:

@@ -52,13 +52,14 @@ class Failure:
                  "__weakref__")
 
     def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
-                 call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None) -> None:
+                 call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None,
+                 unpacked: bool = False) -> None:
         self.error: BaseException = error
         #: For a task of a map: its position. _call holds its arguments until item is first read.
         self.index: int | None = index
         self._call = call
-        #: The item was a tuple, which map() has passed as several positional arguments.
-        self.unpacked: bool = call is not None and len(call[0]) > 1
+        #: The item was a tuple, which map() of a queue has passed as several positional arguments.
+        self.unpacked: bool = unpacked
         self._item: str | None = None
         self.traceback: TracebackType | None = traceback_of(error)
         self.name: str = name

@@ -68,7 +68,8 @@ class TaskSpec:
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop",
                  "worker", "takes_id", "lane", "lane_order", "hooks", "fast_submit", "fast_finish",
                  "direct", "shares_context", "compact_entry", "timeout", "expected_runtime",
-                 "pickled_target", "ends_early", "keeps_items", "reports_errors")
+                 "pickled_target", "ends_early", "keeps_items", "unpacks_items",
+                 "reports_errors")
 
     def __init__(self, pool: TaskOwner, target: Callable[..., Any], options: TaskOptions,
                  tt: TaskType = TaskType.THREAD, callback: Callable[[Any], Any] | None = None,
@@ -108,6 +109,8 @@ class TaskSpec:
         self.ends_early: bool = False
         #: True if the error of a failed task shows the arguments of the call, as for ``map``.
         self.keeps_items: bool = False
+        #: True if several arguments of such a call may be one item, a tuple, by mistake.
+        self.unpacks_items: bool = False
         #: True if the target reports its errors to the queue of its tasks.
         self.reports_errors: bool = False
         # For the process pool: the expected seconds of a run (guarded by that pool's lock) and the

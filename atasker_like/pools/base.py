@@ -294,7 +294,7 @@ class Pool:
                            spec.worker, spec.takes_id, spec.lane, spec.lane_order, spec.hooks)
             if len(self._respecced) >= 512:
                 self._respecced.clear()  # dict operations are atomic; a lost entry is made again
-            own.keeps_items = spec.keeps_items
+            own.keeps_items, own.unpacks_items = spec.keeps_items, spec.unpacks_items
             self._respecced[spec] = own
         task._spec = own
         task._context = None                # packed for the other pool

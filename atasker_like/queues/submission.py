@@ -306,7 +306,7 @@ class Submitter(QueueConfig):
         if changes:
             spec = self._make_spec(self._check(function),
                                    merge(options, changes, self._option_owner(), function))
-            spec.keeps_items = keeps_items
+            spec.keeps_items = spec.unpacks_items = keeps_items
             return spec
         chosen = PLAIN if options is None else options
         # By their ids, as functions need not be hashable. The entry keeps both objects alive, so
@@ -318,7 +318,7 @@ class Submitter(QueueConfig):
                 self._specs.clear()
             policy = self._policy
             spec = self._make_spec(self._check(function), merge(chosen, {}, self._option_owner()))
-            spec.keeps_items = keeps_items
+            spec.keeps_items = spec.unpacks_items = keeps_items
             kept = spec, function, chosen
             if policy == self._policy:      # else a run has begun or ended meanwhile
                 self._specs[key] = kept

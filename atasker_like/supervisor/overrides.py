@@ -36,7 +36,7 @@ if TYPE_CHECKING:
                                 task_id: str | None = None) -> Any: ...
 
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
-    StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]]], List[Task[Any]]]
+    StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]], int], List[Task[Any]]]
 
     replaceable = property
 else:
@@ -101,8 +101,12 @@ class Overrides:
         finally:
             self._pending.pop(task_id, None)
 
-    def put_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Submit calls one by one; if one is refused, cancel those before it."""
+    def put_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
+                 first: int = 0) -> list[Any]:
+        """Submit calls one by one; if one is refused, cancel those before it.
+
+        :param first: the position of the first one in its map, which its task does not get.
+        """
         tasks: list[Any] = []
         start = self.starter(spec)
         try:

@@ -1,4 +1,5 @@
 """What is said about the error of a task: advice, and the exit that it asks for."""
+import re
 import sys
 
 import pytest
@@ -37,6 +38,49 @@ def test_error_of_a_call_with_wrong_arguments_has_a_note_about_the_task(supervis
         f"task one ({task.short_id}) did not begin; submit it with the arguments that its function "
         "takes"]
     assert not hasattr(supervisor.put_task(abs, ("x",)).exception(), "__notes__")
+
+
+def reciprocal(x):
+    return 1 / x
+
+
+async def co_reciprocal(x):
+    return 1 / x
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+@pytest.mark.parametrize("calls, index", [
+    pytest.param(lambda task: task.map([1, 2, 0, 3]), 2, id="map"),
+    pytest.param(lambda task: task.map([1, 2, 0, 3], buffersize=1), 2, id="one ahead"),
+    pytest.param(lambda task: task.map([1, 2, 0, 3], buffersize=3), 2, id="three ahead"),
+    pytest.param(lambda task: task.map([1, 2, 0, 3], progress=note), 2, id="progress"),
+    pytest.param(lambda task: task.map([1, 2, 0], buffersize=1, progress=note), 2, id="both"),
+    pytest.param(lambda task: task.map([1] * 1100 + [0]), 1100, id="many"),
+    pytest.param(lambda task: task.map([1] * 1100 + [0], buffersize=700), 1100, id="many ahead"),
+    pytest.param(lambda task: task.map([1] * 1100 + [0], progress=note), 1100, id="many shown"),
+    pytest.param(lambda task: task.starmap([(1,), (0,)]), 1, id="starmap")])
+@pytest.mark.parametrize("function", [reciprocal, co_reciprocal])
+def test_error_of_a_map_has_a_note_about_the_item(supervisor, function, calls, index):
+    task = background_task(function, supervisor=supervisor)
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(calls(task))
+    [note] = raised.value.__notes__
+    assert re.match(rf"item {index}: 0 of {function.__name__} \([ct]-\d+\)$", note)
+
+
+def note(done, total, failed):
+    pass
+
+
+def test_error_of_a_starmap_with_wrong_arguments_does_not_name_tuples(supervisor):
+    supervisor.put_task(one, (1,)).value()
+    with pytest.raises(TypeError) as raised:
+        list(background_task(one, supervisor=supervisor).starmap([(1,), (1, 2)]))
+    notes = getattr(raised.value, "__notes__", ())
+    assert not any("tuple" in note for note in notes)
+    if sys.version_info >= (3, 11):
+        assert notes[0].startswith("item 1: (1, 2) of one (")
+        assert notes[1].endswith("submit it with the arguments that its function takes")
 
 
 EXIT = ("called sys.exit(3), and the code that reads its result gets that SystemExit. It ends the "
