@@ -14,7 +14,7 @@ from ..pools.threads import ThreadPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable
+    from typing import Any
 
     from ..engine.task import Task
     from ..pools.base import Pool
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["without_pool_frames", "write_stacks"]
 
-#: Names the frames of a pool process's own loop.
+#: Names the frames of a pool process's own loop, and all frames of this package.
 _CHILD = 'process/child.py"'
+_PACKAGE = __name__.partition(".")[0]
+_OF_PACKAGE = f"/{_PACKAGE}/"
 
 
 def write_stacks(supervisor_id: str, supervised: Parts, file: Any) -> None:
@@ -83,10 +85,13 @@ def _walk(frame: Any, caller: Any) -> list[tuple[Any, int]]:
     return stack if frame is not None else []
 
 
-def _stack(frames: Iterable[tuple[Any, int]]) -> str:
+def _stack(frames: list[tuple[Any, int]]) -> str:
+    """Return the text of a stack, without the frames of this package that call the function."""
     from traceback import StackSummary
 
-    text = "".join(StackSummary.extract(iter(frames)).format())
+    first = next((number for number, (frame, _) in enumerate(frames)
+                  if str(frame.f_globals.get("__name__")).partition(".")[0] != _PACKAGE), 0)
+    text = "".join(StackSummary.extract(iter(frames[first:])).format())
     return text or "  (between two lines of the pool)\n"
 
 
@@ -158,7 +163,10 @@ def without_pool_frames(text: str) -> str:
             end -= 1
         while end and _CHILD in stack[end - 1]:
             end -= 1
-        kept += reversed(stack[:end] or stack)
+        own = end       # what wraps the function, such as the calls of a queue
+        while own and _OF_PACKAGE in stack[own - 1].replace("\\", "/"):
+            own -= 1
+        kept += reversed(stack[:own] or stack[:end] or stack)
         if heads > 1:
             kept.append(line.replace("call first", "call last"))
         stack = []

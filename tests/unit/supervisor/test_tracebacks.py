@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from atasker_like import TT_MP, background_task
+from atasker_like import TT_MP, ThreadQueue, background_task, background_worker
 from atasker_like.supervisor import tracebacks
 from tests.support import PATIENCE
 from tests.support.gates import Hold
@@ -39,6 +39,50 @@ def test_dump_shows_the_stack_of_a_thread_task(supervisor):
     go.set()
     assert "1 running task\n" in text and task.name in text and task.short_id in text
     assert "go.wait(PATIENCE)" in text and "threads.py" not in text
+
+
+@pytest.mark.parametrize("start", [
+    pytest.param(lambda supervisor, function: background_worker(
+        function, supervisor=supervisor).start(), id="worker"),
+    pytest.param(lambda supervisor, function: queue_with(
+        supervisor, initializer=int).submit(function), id="queue with an initializer")])
+def test_dump_begins_at_the_function_that_the_package_calls_for_another_object(supervisor, start):
+    hold = Hold()
+
+    def stuck_here():
+        hold()
+        return False
+
+    start(supervisor, stuck_here)
+    hold.reached()
+    text = dumped(supervisor)
+    hold.go()
+    files = [line.split('"')[1] for line in text.splitlines() if line.startswith("  File")]
+    assert files[0] == __file__ and "in stuck_here" in text
+
+
+def queue_with(supervisor, **options):
+    queue = ThreadQueue(supervisor=supervisor, **options)
+    queue.start()
+    return queue
+
+
+def test_dump_begins_at_the_coroutine_function_of_a_worker(supervisor):
+    began, go = threading.Event(), []
+
+    @background_worker(supervisor=supervisor)
+    async def stuck_there():
+        go.append((asyncio.get_running_loop(), asyncio.Event()))
+        began.set()
+        await go[0][1].wait()
+        return False
+
+    stuck_there.start()
+    assert began.wait(PATIENCE)
+    text = dumped(supervisor)
+    go[0][0].call_soon_threadsafe(go[0][1].set)
+    files = [line.split('"')[1] for line in text.splitlines() if line.startswith("  File")]
+    assert files[0] == __file__
 
 
 def test_dump_shows_the_stack_of_a_coroutine_task(supervisor):
@@ -151,4 +195,7 @@ def test_stack_of_a_process_ends_at_the_function():
     last = (other + user + head + user).replace("call first", "call last")
     assert cut(other + user + head + user + own + start) == last
     assert cut(head + own + start) == start + own                           # between two tasks
+    wrapper = '  File "/lib/atasker_like/queues/calls.py", line 4 in __call__\n'
+    assert cut(head + user + wrapper + own + start) == user
+    assert cut(head + wrapper + own + start) == wrapper
     assert cut("  (no answer)\n") == "  (no answer)\n"
