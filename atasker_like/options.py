@@ -135,10 +135,46 @@ def _check_name(option: str, name: str) -> None:
         raise InvalidArgumentError(f"{option} takes the name of an exception, such as 'ValueError' "
                                    f"or 'package.module.Error', not {name!r}")
     known, found = _find(name)
+    if not known and "." not in name:
+        meant = _misspelt(name)
+        if meant is not None:
+            raise InvalidArgumentError(f"{option} names {name!r}, and no exception of that name is "
+                                       f"loaded; did you mean {meant!r}? If not, give the module, "
+                                       f"too, as in 'package.module.{name}'")
     if known and not _is_error(found):
         raise InvalidArgumentError(
             f"{option} names {name!r}, which is no exception" if found is not None
             else f"{option} names {name!r}, and that module has no such exception")
+
+
+def _misspelt(name: str) -> str | None:
+    """Return the builtin exception that a name without a module differs from by one letter.
+
+    Return None if there is none, or a class that is loaded has the name.
+    """
+    meant = next((known for known in vars(builtins)
+                  if _is_error(getattr(builtins, known)) and _is_near(name.lower(), known.lower())),
+                 None)
+    if meant is not None:
+        classes: list[type[BaseException]] = [BaseException]
+        for kind in classes:
+            if kind.__name__ == name:
+                return None
+            classes += type.__subclasses__(kind)
+    return meant
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Return True if two texts differ by one letter: lacking, added, another, or two swapped."""
+    if len(one) > len(other):
+        one, other = other, one
+    first = next((index for index, pair in enumerate(zip(one, other)) if pair[0] != pair[1]),
+                 len(one))
+    rest, other_rest = one[first:], other[first:]
+    if len(one) < len(other):
+        return rest == other_rest[1:]
+    return rest[1:] == other_rest[1:] or (rest[2:] == other_rest[2:]
+                                          and rest[:2] == other_rest[1::-1])
 
 
 def _find(name: str) -> tuple[bool, Any]:
@@ -189,7 +225,7 @@ class TaskOptions:
     :param jitter: a share between 0 and 1: each delay is changed at random by up to this share.
     :param retry_on: exceptions after which the task is retried: classes, or names such as
         ``'ValueError'`` and ``'package.module.Error'`` (default: ``Exception``). A name without a
-        module is that of any class.
+        module is that of any class; a misspelt builtin is refused.
     :param ignore_on: exceptions after which it is not, even if ``retry_on`` has them.
     :param name: shown in logs and screens (default: the function's qualified name).
     :param group_id: any hashable value by which results can be grouped.
@@ -346,7 +382,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def _rebuild(options: dict[str, Any]) -> TaskOptions:
-    return TaskOptions(**options)
+    made = object.__new__(TaskOptions)      # not checked again: classes may not be loaded here
+    for name, default in _DEFAULTS.items():
+        object.__setattr__(made, name, options.get(name, default))
+    return made
 
 
 #: What a submission to a full pool or lane meets.

@@ -1,3 +1,4 @@
+import gc
 import pickle
 from queue import Empty
 
@@ -253,6 +254,38 @@ def test_wrong_name_of_an_exception_is_refused(option, name, message):
         TaskOptions(**{option: name})
     with pytest.raises(InvalidArgumentError):
         TaskOptions(**{option: [ValueError, name]})
+
+
+@pytest.mark.parametrize("option", ["retry_on", "ignore_on"])
+@pytest.mark.parametrize("name, meant", [
+    ("ValeuError", "ValueError"), ("ConectionError", "ConnectionError"),
+    ("KeyErrror", "KeyError"), ("IndexErrar", "IndexError"), ("timeouterror", "TimeoutError"),
+    ("KeyErro", "KeyError"), ("OSErorr", "OSError")])
+def test_misspelt_builtin_is_refused(option, name, meant):
+    with pytest.raises(InvalidArgumentError, match=(
+            f"^{option} names '{name}', and no exception of that name is loaded; did you mean "
+            f"'{meant}'\\? If not, give the module, too, as in 'package.module.{name}'$")):
+        TaskOptions(**{option: [KeyError, name]})
+    assert TaskOptions(**{option: f"package.module.{name}"})
+
+
+@pytest.mark.parametrize("name", ["ConnectError", "HTTPError", "OSErr", "RetryLater", "Odd"])
+def test_name_that_differs_more_from_a_builtin_is_taken(name):
+    assert TaskOptions(retry_on=name).retry_on == (name,)
+
+
+def test_class_whose_name_is_near_to_a_builtin_is_taken_if_it_is_loaded():
+    class TimeOutError(Exception):
+        pass
+
+    options = TaskOptions(retries=1, retry_on="TimeOutError")
+    assert options.wants_retry(TimeOutError(), 1)
+    kept = pickle.dumps(options)
+    del TimeOutError, options
+    gc.collect()
+    with pytest.raises(InvalidArgumentError):
+        TaskOptions(retry_on="TimeOutError")
+    assert pickle.loads(kept).retry_on == ("TimeOutError",)     # in a process without the class
 
 
 def test_names_of_exceptions_stay_as_they_are():
