@@ -358,10 +358,13 @@ def _namespace_of(namespace: Any) -> str:
 def name_of(function: Any) -> str:
     """Return the qualified name of a function.
 
-    :raises InvalidTypeError: it has no name of its own, as a lambda or a partial, so that two
-        functions could be confused.
+    :raises InvalidTypeError: it is no function, or has no name of its own, as a lambda or a
+        partial, so that two functions could be confused.
     """
     function = undecorated(function)
+    if not callable(function):
+        raise InvalidTypeError("a namespace of a checkpoint is a string or a function, not "
+                               f"{a_kind(function)}")
     function = attribute_of(function, "__wrapped__", object) or function
     name = attribute_of(function, "__qualname__", str)
     if not name or "<lambda>" in name:

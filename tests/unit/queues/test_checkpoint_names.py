@@ -100,6 +100,13 @@ def test_checkpoint_counts_lists_and_clears_namespaces(supervisor):
                 and checkpoint.count() == 0)
 
 
+@pytest.mark.parametrize("method", ["clear", "count"])
+def test_checkpoint_refuses_a_namespace_that_is_neither_a_text_nor_a_function(method):
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match=(
+            "^a namespace of a checkpoint is a string or a function, not an int$")):
+        getattr(checkpoint, method)(5)
+
+
 def test_checkpoint_without_values_runs_nothing_again(called, tmp_path):
     with Checkpoint(tmp_path / "file", store_values=False) as checkpoint:
         assert called(double, [1, 2], checkpoint=checkpoint, namespace="n") == ((2, 4), 2)
