@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import count, ends_traceback, one_of, plain_or_none, seconds_or_none
+from .._checks import count, ends_traceback, integer, one_of, plain_or_none, seconds_or_none
 from ..constants import TASK_NORMAL
-from ..options import TaskOptions, unknown_option
+from ..options import unknown_option
 from ..tasks import supervisor_or_default
 
 TYPE_CHECKING = False
@@ -55,7 +55,8 @@ class QueueConfig:
         self.initializer: Callable[..., Any] | None = self._checked_initializer(initializer)
         self.initargs: tuple[Any, ...] = _checks.initargs(initargs)
         self.supervisor: TaskSupervisor = supervisor_or_default(supervisor)
-        self.pool_priority: int | None = TaskOptions(priority=pool_priority).priority
+        self.pool_priority: int | None = (
+            None if pool_priority is None else integer("pool_priority", pool_priority))
         self.on_start: Callable[[Any], Any] | None = _hook("on_start", on_start)
         self.on_complete: Callable[[TaskResult], Any] | None = _hook("on_complete", on_complete)
         self.on_retry: Callable[[Any, BaseException], Any] | None = _hook("on_retry", on_retry)

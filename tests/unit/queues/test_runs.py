@@ -573,7 +573,7 @@ def test_a_map_that_finds_no_room_leaves_nothing(coroutines):
     ({"on_complete": 5}, InvalidTypeError, "on_complete"),
     ({"on_retry": 5}, InvalidTypeError, "on_retry"),
     ({"supervisor": 5}, InvalidTypeError, "supervisor"),
-    ({"pool_priority": "high"}, InvalidTypeError, "priority"),
+    ({"pool_priority": "high"}, InvalidTypeError, "^pool_priority takes an integer, not str"),
     ({"worker": 5}, InvalidTypeError, "did you mean 'workers'"),
 ])
 def test_arguments_are_refused_where_they_are_passed(kind, arguments, error, words):
