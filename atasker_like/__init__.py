@@ -95,7 +95,7 @@ def __getattr__(name: str) -> Any:
     # Not importlib.import_module(), for which a package is loaded.
     module = __import__(f"{__name__}.{home}", fromlist=[name])
     value = globals()[name] = getattr(module, name)
-    if type(value) is type(__getattr__):
+    if type(value) in (type, type(__getattr__)):
         __import__(f"{__name__}._inspect", fromlist=["add_names"]).add_names(value)
     return value
 

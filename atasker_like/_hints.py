@@ -13,11 +13,15 @@ from importlib.util import resolve_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 __all__ = ["names_of"]
 
 _known: dict[str, dict[str, Any]] = {}
+
+_VARIABLES: dict[str, Callable[[str], Any]] = {
+    "P": lambda name: getattr(import_module("typing"), "ParamSpec")(name),
+    "T_co": lambda name: import_module("typing").TypeVar(name, covariant=True)}
 
 
 def names_of(module_name: str) -> dict[str, Any]:
@@ -32,6 +36,9 @@ def names_of(module_name: str) -> dict[str, Any]:
                     and node.test.id == "TYPE_CHECKING"):
                 for statement in node.body:
                     _execute(statement, names, str(module.__package__))
+        for name, make in _VARIABLES.items():
+            if name in names:       # None at run time, see _generics.py
+                names[name] = make(name)
     return names
 
 

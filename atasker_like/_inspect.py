@@ -481,14 +481,41 @@ class _Names(dict):     # type: ignore[type-arg]
     __iter__ = None     # type: ignore[assignment]  # so that dict() calls keys()
 
 
-def add_names(function: Any) -> None:
+#: The classes whose methods have such globals, and the globals by module.
+_named: set[type] = set()
+_PACKAGE = __name__.partition(".")[0] + "."
+_names: dict[str, _Names] = {}
+
+
+def add_names(thing: Any) -> None:
     """Let typing.get_type_hints() find the names of annotations that type checkers import.
 
-    It takes the globals of the innermost ``__wrapped__``.
+    :param thing: a function of this package, or a class with methods. Others are left alone.
     """
+    if type(thing) is FunctionType:
+        _add_names(thing)
+    elif isinstance(thing, type):
+        for kind in thing.__mro__:
+            if kind not in _named and kind.__module__.startswith(_PACKAGE):
+                _named.add(kind)
+                for member in list(vars(kind).values()):
+                    if type(member) in (classmethod, staticmethod):
+                        member = member.__func__
+                    if type(member) is FunctionType and member.__annotations__:
+                        _add_names(member)
+
+
+def _add_names(function: Any) -> None:
+    # typing takes the globals of the innermost __wrapped__.
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
-    twin = type(function)(function.__code__, _Names(function.__globals__), function.__name__,
+    module = function.__globals__["__name__"]
+    names = _names.get(module)
+    if names is None:
+        names = _names[module] = _Names(function.__globals__)
+        for variable in ("P", "T_co"):      # None at run time, see _generics.py
+            names.pop(variable, None)
+    twin = type(function)(function.__code__, names, function.__name__,
                           function.__defaults__, function.__closure__)
     for name in ("__kwdefaults__", "__annotations__", "__doc__", "__qualname__"):
         setattr(twin, name, getattr(function, name))

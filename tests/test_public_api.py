@@ -10,6 +10,7 @@ import typing
 import pytest
 
 import atasker_like
+import atasker_like.service
 
 from .support import stubs
 
@@ -138,6 +139,26 @@ def test_hints_of_a_function_are_found(name):
     assert set(typing.get_type_hints(function)) == set(function.__annotations__)
 
 
+def public_methods():
+    """Yield each method of the public classes, static and class methods too."""
+    for package, prefix in ((atasker_like, ""), (atasker_like.service, "service.")):
+        for name in package.__all__:
+            kind = getattr(package, name)
+            for attribute in dir(kind) if isinstance(kind, type) else ():
+                method = inspect.getattr_static(kind, attribute)
+                method = getattr(method, "__func__", method)
+                if inspect.isfunction(method) and method.__module__.startswith("atasker_like."):
+                    if attribute == "__init__" or not attribute.startswith("_"):
+                        yield pytest.param(method, id=f"{prefix}{name}.{attribute}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="typing has not all forms that are used")
+@pytest.mark.parametrize("method", list(public_methods()))
+def test_hints_of_a_method_are_found(method):
+    assert set(typing.get_type_hints(method)) == set(method.__annotations__)
+
+
 @pytest.mark.parametrize("name", [name for name in atasker_like.__all__
                                   if inspect.isfunction(getattr(atasker_like, name))])
 def test_signature_of_a_function_has_clean_annotations(name):
@@ -151,3 +172,6 @@ def test_hints_are_the_types():
     hints = typing.get_type_hints(atasker_like.co_mp_apply)
     assert hints["priority"] == typing.Optional[int]
     assert hints["supervisor"] == typing.Optional[atasker_like.TaskSupervisor]
+    hints = typing.get_type_hints(atasker_like.Task.wait)
+    assert hints["return"] is atasker_like.TaskResult
+    assert isinstance(typing.get_type_hints(atasker_like.Task.value)["return"], typing.TypeVar)

@@ -49,6 +49,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     value = globals()[name] = getattr(import_module(home, __name__), name)
+    import_module(".._inspect", __name__).add_names(value)
     return value
 
 
