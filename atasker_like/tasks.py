@@ -483,20 +483,26 @@ def background_task(f: Any = None, **options: Any) -> Any:
     >>> wait_completed([double(1), double(x=2)])
     [2, 4]
     """
+    return _decorate(f, options)
+
+
+# With a dict: jedi follows calls with ** without end if a function calls itself so.
+@ends_traceback
+def _decorate(f: Any, options: dict[str, Any]) -> Any:
     if f is None:
         _check_names(options)
-        return partial(background_task, **options)
+        return partial(_decorate, options=options)
+    options = dict(options)
     if "daemon" in options:
-        options = dict(options)
         del options["daemon"]
         log.warning("background_task: daemon= has no effect; pool threads never hold the exit of "
                     "the interpreter")
     if type(f) is ClassTask:
         f = classmethod(f._function)
     if issubclass(type(f), classmethod):
-        return ClassTask(background_task(f.__func__, **options))
+        return ClassTask(_decorate(f.__func__, options))
     if issubclass(type(f), staticmethod):
-        return staticmethod(background_task(f.__func__, **options))
+        return staticmethod(_decorate(f.__func__, options))
     routing = {name: options.pop(name, None) for name in _ROUTING} if options else {}
     _check_names(options)
     f = undecorated(f)

@@ -67,6 +67,7 @@ COMPLETED = {
     "queue.": {"submit", "map", "run"},
     "fetch.": {"map", "options", "starmap"},
     "fetch('a').": {"cancel", "value", "wait"},
+    "background_task(": {"fetch", "queue"},
 }
 
 
