@@ -628,9 +628,11 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
             doc="The seconds before each run, or None.")
 
     @property
-    def interval(self) -> Any:
+    def interval(self) -> float | None:
         """The seconds from start to start, or None."""
-        return self.__dict__.get("interval", self.delay if self.keep_interval else None)
+        seconds: float | None = self.__dict__.get(
+            "interval", self.delay if self.keep_interval else None)
+        return seconds
 
     @interval.setter
     def interval(self, seconds: float | None) -> None:

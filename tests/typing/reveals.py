@@ -193,6 +193,7 @@ def others(collection: FunctionCollection, local: LocalProxy, locker: Locker) ->
     reveal_type(tick(["a"]))
     reveal_type(tick.start(["a"]))
     reveal_type(tick.stats())
+    reveal_type(tick.interval)
     reveal_type(eat.put_threadsafe("a"))
     reveal_type(collection.run)
     reveal_type(local.has("a"))

@@ -69,6 +69,8 @@ def tasks(account: Account) -> None:
     assert_type(scale.map([1]), Generator[float, None, None])
     assert_type(scale.starmap([(1, "km")]), Generator[float, None, None])
     assert_type(scale.starmap([(1,)]), Generator[float, None, None])
+    assert_type(scale.starmap([(1,)], progress=True), Generator[float, None, None])
+    assert_type(scale.starmap([(1, "km")], progress="a"), Generator[float, None, None])
     assert_type(scale.starmap([[1, "km"]]), Generator[float, None, None])
     assert_type(scale.options(priority=1)(1), Task[float])
     assert_type(scale.__wrapped__(1), float)
@@ -251,6 +253,7 @@ def workers() -> None:
     assert_type(ring.trigger_threadsafe(), bool)
     assert_type(tick(["tick"]), bool)
     assert_type(tick.delay, "float | None")
+    assert_type(tick.interval, "float | None")
     assert_type(Countdown("down", priority=50).start([1]), bool)
     asynchronous: BackgroundAsyncWorker = periodic
     queued: BackgroundQueueWorker = eat
