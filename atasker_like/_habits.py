@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ._checks import ends_traceback, plain
+from ._checks import cut_frames, ends_traceback, plain
 from ._generics import Generic, T_co
 from ._inspect import attribute_of
 from .errors import InvalidTypeError
@@ -41,7 +41,11 @@ class Absent:
         error = AttributeError(f"{kind} has no {self._name!r}: {self._advice}")
         if sys.version_info >= (3, 10):
             error.obj = instance        # else Python adds the nearest name of another meaning
-        raise error
+        try:
+            raise error
+        except AttributeError:
+            cut_frames(error)
+            raise
 
 
 def dir_without_absent(thing: Any) -> list[str]:

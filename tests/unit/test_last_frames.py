@@ -461,6 +461,12 @@ def test_cause_without_code_of_the_application_is_shown_without_frames(tmp_path)
     assert type(cause) is FileNotFoundError and cause.__traceback__ is None
 
 
+@pytest.mark.parametrize("name", ["submit", "map", "shutdown"])
+def test_last_frame_of_an_absent_name_is_the_line_that_reads_it(made, name):
+    assert_last_frame_is_the_call(traceback_of(lambda: getattr(made.supervisor, name),
+                                               AttributeError))
+
+
 def test_refused_argument_after_set_debug_shows_all_frames():
     logger = logging.getLogger("atasker_like")
     before = logger.level
