@@ -13,7 +13,7 @@ import socket
 from itertools import count
 
 from .. import _checks
-from .._checks import ends_tracebacks
+from .._checks import a_kind, ends_tracebacks
 from ..engine.requests import request_begins, request_ends
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
                       SupervisorStoppedError)
@@ -308,8 +308,10 @@ def request_of(target: Any, task: Any,
         target, task = None, target
     if not isinstance(task, Task):
         refused = task if task is not None else target
-        raise InvalidTypeError("a client sends instances of service.Task, "
-                               f"not {type(refused).__name__}")
+        if isinstance(refused, type) and issubclass(refused, Task):
+            raise InvalidTypeError("a client sends instances of service.Task, not the class "
+                                   f"{refused.__name__}: call it with the values of its fields")
+        raise InvalidTypeError(f"a client sends instances of service.Task, not {a_kind(refused)}")
     if target is not None and not isinstance(target, str):
         raise InvalidTypeError(f"the target is the name of a service, not {type(target).__name__}")
     payload = task.payload()

@@ -270,8 +270,11 @@ def test_what_is_refused(lab, client):
         client.execute("kitchen", Add(1))
     with pytest.raises(InvalidFieldError, match="field a of Add"):
         client.execute(Add("x"))
-    with pytest.raises(InvalidTypeError, match="sends instances of service.Task, not int"):
+    with pytest.raises(InvalidTypeError, match="sends instances of service.Task, not an int"):
         client.execute(3)
+    with pytest.raises(InvalidTypeError, match=(
+            "not the class Add: call it with the values of its fields$")):
+        client.execute(Add)
     with pytest.raises(InvalidTypeError, match="priority"):
         client.execute(Add(1), priority="high")
     assert lab.alive == 0
