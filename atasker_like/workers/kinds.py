@@ -122,7 +122,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
         kind: Any = options.get("q", options.get("queue"))
-        kind = True if kind is None else kind
+        # atasker takes everything that is no class for True.
+        if kind is None or _modes.legacy and not isinstance(kind, type):
+            kind = True
         check_queue_class(kind)
         self._worker_queue_class: Any = kind
         #: The put() of the queue is a coroutine function of its own, which is awaited also if there

@@ -87,6 +87,21 @@ def test_a_queue_worker(task_supervisor, options):
     assert work not in task_supervisor.get_schedulers()
 
 
+@pytest.mark.parametrize("queue", [1, "yes", asyncio.LifoQueue])
+def test_queue_option_may_have_any_value(task_supervisor, queue):
+    items, handled = [], threading.Event()
+
+    @background_worker(q=queue)
+    def work(item, **kwargs):
+        items.append(item)
+        handled.set()
+
+    work.start()
+    work.put_threadsafe(5)
+    assert handled.wait(PATIENCE) and items == [5]
+    work.stop()
+
+
 def test_a_queue_class_that_makes_an_asyncio_queue_is_made_in_its_loop(task_supervisor, caplog):
     class Wrapped:
         def __init__(self):
