@@ -115,14 +115,15 @@ class FunctionCollection:
         :param priority: any number, lower runs first (default: ``default_priority``, NORMAL). Ties
             run in the order of their arrival.
         :raises InvalidTypeError: (a TypeError) not callable, or a coroutine function or generator
-            function, or the priority is no number.
+            function, or the priority is no number. Under ``exec`` and ``install()``, a warning is
+            logged for these functions.
         """
         if not callable(f):
             raise InvalidTypeError(f"a collection takes functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{_key_of(f)} is a coroutine function, which a collection "
-                                   "would never await; add a plain function that calls it with "
-                                   "asyncio.run(), or with run() of a loop")
+            refuse(f"{_key_of(f)} is a coroutine function, which a collection would never await; "
+                   "add a plain function that calls it with asyncio.run(), or with run() of a "
+                   "loop")
         kind = generator_kind(f)
         if kind is not None:
             name = name_of(f)

@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from functools import partial
 
+from . import _modes
 from ._atomics import FREE_THREADED, RLock, Token
 from ._checks import a_kind, count, ends_tracebacks, seconds
 from ._ids import new_id, short_id
@@ -98,7 +99,8 @@ class AsyncJob:
     def __init__(self, target: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any] = (),
                  kwargs: Mapping[str, Any] | None = None, interval: Seconds | None = 0,
                  timer: Seconds | None = 0, number: int | None = 0) -> None:
-        if not callable(target) or not is_coroutine_function(target):
+        # In atasker, a plain function that returns a coroutine is one, too.
+        if not callable(target) or not (_modes.legacy or is_coroutine_function(target)):
             raise InvalidTypeError("target of an async job takes a coroutine function, not "
                                    f"{name_of(target)}; for a plain function use "
                                    "a background_worker with an interval")

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import threading
 
+from . import _modes
 from ._atomics import RLock
-from ._checks import ends_traceback, ends_tracebacks, seconds_or_none
+from ._checks import ends_traceback, ends_tracebacks, refuse, seconds_or_none
 from ._inspect import attribute_of, copy_metadata, is_coroutine_function, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
@@ -129,6 +130,8 @@ class Locker:
 
     @timeout.setter
     def timeout(self, timeout: Seconds | None) -> None:
+        if _modes.legacy and timeout == -1:     # of threading, which atasker passes it to
+            timeout = None
         self._timeout = seconds_or_none("timeout of a Locker", timeout)
 
     def __call__(self, f: Function) -> Function:
@@ -137,14 +140,13 @@ class Locker:
         If the lock is not free in time, it does not run and returns None.
 
         :raises InvalidTypeError: (a TypeError) not callable; or a coroutine function, whose body
-            would run without the lock.
+            would run without the lock. Under ``exec`` and ``install()``, a warning is logged.
         """
         if not callable(f):
             raise InvalidTypeError(f"a Locker decorates functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{name_of(f)} is a coroutine function: its body would run "
-                                   "without the lock, and waiting for it would hold up the loop; "
-                                   "use an asyncio.Lock")
+            refuse(f"{name_of(f)} is a coroutine function: its body would run without the lock, "
+                   "and waiting for it would hold up the loop; use an asyncio.Lock")
 
         def locked(*args: Any, **kwargs: Any) -> Any:
             if not self._acquire():

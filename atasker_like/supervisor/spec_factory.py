@@ -7,7 +7,7 @@ from functools import partial
 from .. import _modes
 from .._checks import keywords_of, not_a_function, plain_or_none, positional, runs_when_called
 from .._ids import new_id
-from .._inspect import is_coroutine_function, name_of, shown, wants_task_id
+from .._inspect import copy_metadata, is_coroutine_function, name_of, shown, wants_task_id
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.lanes import Lane
 from ..engine.spec import TaskSpec, undecorated
@@ -62,6 +62,8 @@ class SpecFactory:
             raise not_a_function("a task", target)
         runs_when_called(target)
         plain_or_none("callback", callback, "have a plain function submit a task")
+        if _modes.legacy:
+            target, tt = _as_in_atasker(target, tt)
         tt = _checked_kind(target, tt, options)
         pool = self._pools.pool_for(tt)
         if lane is not None:
@@ -202,6 +204,24 @@ class SpecFactory:
             f"no lane of supervisor {self._state.supervisor_id} is named {name!r}{hint} Its lanes "
             f"are: {', '.join(map(repr, known)) or 'none'}. Make the lane before the first task is "
             f"submitted: lane({name!r}, limit=...) of the supervisor")
+
+
+def _as_in_atasker(target: Any, tt: Any) -> tuple[Any, Any]:
+    """Return a function and a kind of task that it can be.
+
+    In atasker a coroutine function runs in a loop whatever the kind, and TT_COROUTINE takes any
+    function that returns a coroutine.
+    """
+    if is_coroutine_function(target):
+        return target, TT_COROUTINE
+    if tt != TT_COROUTINE or tt is None:
+        return target, tt
+
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        return await target(*args, **kwargs)
+
+    copy_metadata(awaited, target)
+    return awaited, tt
 
 
 def _checked_kind(target: Any, tt: Any, options: TaskOptions) -> TaskType:

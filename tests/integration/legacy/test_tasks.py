@@ -317,6 +317,19 @@ def test_generator_function_is_accepted_with_one_warning(task_supervisor, caplog
     assert len(warnings) == 1 and "lambda: list(" in warnings[0]
 
 
+def test_function_that_returns_a_coroutine_runs_in_a_loop(supervisor):
+    task = background_task(lambda x: functions.later(x), tt=TT_COROUTINE, supervisor=supervisor)(5)
+    assert wait_completed(task, timeout=PATIENCE) == 5
+    assert task.tt == TT_COROUTINE
+
+
+@pytest.mark.parametrize("tt", [TT_THREAD, TT_MP])
+def test_coroutine_function_runs_in_a_loop_whatever_its_kind(supervisor, tt):
+    task = background_task(functions.later, tt=tt, supervisor=supervisor)(5)
+    assert wait_completed(task, timeout=PATIENCE) == 5
+    assert task.tt == TT_COROUTINE
+
+
 # -- the order of tasks ----------------------------------------------------------------------------
 
 

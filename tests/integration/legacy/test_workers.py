@@ -13,6 +13,8 @@ from atasker_like import legacy
 from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 
+from . import functions
+
 
 class Squares(BackgroundIntervalWorker):
     """Its run goes to the process pool."""
@@ -404,6 +406,19 @@ def test_async_jobs_run_in_their_loop(supervisor):
     assert supervisor.get_info().async_job_schedulers == {"jobs": scheduler}
 
 
+def test_async_job_of_a_function_that_returns_a_coroutine(supervisor):
+    supervisor.create_aloop("loop", default=True)
+    supervisor.create_async_job_scheduler("jobs", default=True)
+    ran = threading.Event()
+
+    async def job(event):
+        event.set()
+
+    created = supervisor.create_async_job(target=lambda: job(ran), interval=0.01)
+    assert ran.wait(PATIENCE)
+    created.cancel()
+
+
 def test_a_scheduler_of_ones_own(supervisor):
     class Mine:
         stopped = threading.Event()
@@ -494,6 +509,20 @@ def test_locker_that_cannot_be_acquired_is_critical(task_supervisor, caplog, gat
     assert task.completed.wait(PATIENCE)
 
 
+def test_locker_accepts_a_coroutine_function_with_one_warning(caplog):
+    lock = Locker()
+    for _ in range(2):
+        assert asyncio.run(lock(functions.later)(5)) == 5
+    warning, = caplog.messages
+    assert "later is a coroutine function" in warning and "asyncio.Lock" in warning
+
+
+def test_locker_with_a_timeout_of_minus_one_has_no_limit():
+    assert Locker(timeout=-1).timeout is None
+    with pytest.raises(ValueError, match="timeout of a Locker"):
+        Locker(timeout=-2)
+
+
 def test_set_debug_takes_true_and_false():
     set_debug()
     set_debug(False)
@@ -521,6 +550,20 @@ def test_what_on_error_of_a_function_collection_raises_ends_the_run():
     with pytest.raises(RuntimeError, match="converted"):
         collection.execute()
     assert ran == []
+
+
+@pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
+def test_collection_accepts_a_coroutine_function_with_a_warning(task_supervisor, kind, caplog):
+    async def unawaited():
+        return 5
+
+    unawaited.__name__ = kind.__name__       # each warning is logged once
+    collection = kind()
+    collection.append(unawaited)
+    coroutine, = collection.run().values()
+    assert asyncio.run(coroutine) == 5
+    warning, = [message for message in caplog.messages if "is a coroutine function" in message]
+    assert "never await" in warning
 
 
 def test_runs_of_one_task_collection_follow_each_other(task_supervisor):
