@@ -3,7 +3,7 @@
 ``docs/howto/migrate_atasker.rst`` names the lines that differ.
 
 Each program in ``programs`` prints facts, a line each: a name, a colon and a value. The names in
-the first column of the tables in "From atasker" are those of the facts that may differ. A fact that
+the first column of the tables in that page are those of the facts that may differ. A fact that
 no longer differs is to be taken out there.
 
 ``ATASKER_PYTHON`` names an interpreter of Python 3.8 that has atasker 0.7.9: ``.ci/run`` makes one.
@@ -33,7 +33,6 @@ NOT_SHOWN = {
     "Python 3.9 and later": "atasker does not run there",
     "a generator function as a task": "the difference is a line in the log",
     "a result that a worker gets from a process at once": "it is a race in atasker",
-    "texts of log messages": "the difference is in the log",
 }
 
 
