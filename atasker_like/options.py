@@ -11,7 +11,7 @@ from functools import partial
 
 from ._checks import (count, ends_tracebacks, flag, hashable, integer, nearest, number, one_of,
                       rate, seconds, seconds_or_none)
-from ._inspect import is_a, qualified_names, shown
+from ._inspect import class_name, is_a, qualified_names, shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
@@ -158,7 +158,7 @@ def _misspelt(name: str) -> str | None:
     if meant is not None:
         classes: list[type[BaseException]] = [BaseException]
         for kind in classes:
-            if kind.__name__ == name:
+            if class_name(kind) == name:
                 return None
             classes += type.__subclasses__(kind)
     return meant

@@ -7,6 +7,8 @@ import pytest
 from atasker_like import InvalidArgumentError, InvalidTypeError, RemoteError, TaskOptions
 from atasker_like.errors import RetryRequest
 
+from .odd_errors import Nameless
+
 INFINITY, NAN = float("inf"), float("nan")
 
 
@@ -267,6 +269,12 @@ def test_misspelt_builtin_is_refused(option, name, meant):
             f"'{meant}'\\? If not, give the module, too, as in 'package.module.{name}'$")):
         TaskOptions(**{option: [KeyError, name]})
     assert TaskOptions(**{option: f"package.module.{name}"})
+
+
+def test_misspelt_builtin_is_found_beside_a_class_that_answers_no_question():
+    assert Nameless in type.__subclasses__(Exception)
+    with pytest.raises(InvalidArgumentError, match="did you mean 'KeyError'"):
+        TaskOptions(retry_on="KeyErro")
 
 
 @pytest.mark.parametrize("name", ["ConnectError", "HTTPError", "OSErr", "RetryLater", "Odd"])
