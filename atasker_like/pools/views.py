@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from os import getpid
 from threading import Semaphore, get_ident
@@ -216,7 +217,8 @@ class PoolResult:
     too, has returned. Inside a callback, the methods wait for calls, and for no callback.
     """
 
-    def __init__(self, tasks: list[Task[Any]], single: bool, callback: Callable[[Any], Any] | None,
+    def __init__(self, pool: Pool, tasks: list[Task[Any]], single: bool,
+                 callback: Callable[[Any], Any] | None,
                  error_callback: Callable[[BaseException], Any] | None,
                  pending: set[PoolResult]) -> None:
         self._tasks = tasks
@@ -230,17 +232,25 @@ class PoolResult:
         self._caller = getpid()
         pending.add(self)
         left = [None] * (len(tasks) - 1)
+        run_callback = partial(self._run_callback, callback, error_callback, pending)
+        # Never called in the thread that submits: the callback may wait for its next submission,
+        # or for the end of this one.
+        submitter = get_ident()
 
         def ended(task: Task[Any]) -> None:
             try:
                 left.pop()                  # atomic: only the last task finds the list empty
             except IndexError:
-                self._run_callback(callback, error_callback, pending)
+                if get_ident() == submitter:
+                    pool._spawn(run_callback)
+                else:
+                    run_callback()
 
         for task in tasks:
             task.add_done_callback(ended)
         if not tasks:
-            self._run_callback(callback, error_callback, pending)
+            (pool.defer_to_thread if pool.is_reentrant() else pool._spawn)(run_callback)
+        submitter = 0
 
     def _run_callback(self, callback: Callable[[Any], Any] | None,
                       error_callback: Callable[[BaseException], Any] | None,
@@ -522,7 +532,7 @@ class ProcessPoolView:
         """
         call = tuple(args), dict(kwds) if kwds else None
         return self._submit(lambda: PoolResult(
-            self._keep([self._pool.start(self._spec(func), *call)]), True, callback,
+            self._pool, self._keep([self._pool.start(self._spec(func), *call)]), True, callback,
             error_callback, self._pending_callbacks))
 
     def map(self, func: Callable[[A], R], iterable: Iterable[A],
@@ -551,7 +561,7 @@ class ProcessPoolView:
         """
         calls = [(item,) for item in iterable]
         return self._submit(lambda: PoolResult(
-            self._start_all(func, calls), False, callback, error_callback,
+            self._pool, self._start_all(func, calls), False, callback, error_callback,
             self._pending_callbacks))
 
     def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
@@ -580,7 +590,7 @@ class ProcessPoolView:
         """
         calls = [tuple(item) for item in iterable]
         return self._submit(lambda: PoolResult(
-            self._start_all(func, calls), False, callback, error_callback,
+            self._pool, self._start_all(func, calls), False, callback, error_callback,
             self._pending_callbacks))
 
     def imap(self, func: Callable[..., Any], iterable: Iterable[Any],

@@ -173,6 +173,31 @@ def test_callbacks_of_mp_pool_can_wait_for_the_results_of_each_other(pool):
     assert sorted(got) == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("items", [[-1], []], ids=["ended before", "no calls"])
+def test_callback_of_mp_pool_is_never_called_in_the_thread_that_submits(pool, monkeypatch, items):
+    keep = pool._keep
+
+    def keep_ended(tasks):
+        for task in tasks:
+            assert task.completed.wait(PATIENCE)
+        return keep(tasks)
+
+    monkeypatch.setattr(pool, "_keep", keep_ended)
+    threads, submitted, ended = [], threading.Event(), threading.Event()
+
+    def callback(value):
+        threads.append(threading.get_ident())
+        if submitted.wait(PATIENCE):
+            pool.close()
+            pool.join()
+            ended.set()
+
+    result = pool.map_async(abs, items, callback=callback)
+    submitted.set()
+    assert ended.wait(PATIENCE) and result.get(PATIENCE) == [abs(item) for item in items]
+    assert threads != [threading.get_ident()]
+
+
 def test_errors_beside_the_first_one_of_a_map_are_seen(pool, unseen):
     with pytest.raises(ValueError, match="no"):
         pool.map(f.fail, ["no", "no", "no"])
