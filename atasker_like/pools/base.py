@@ -91,7 +91,7 @@ class Pool:
         self.accepting: bool = False
         self.draining: bool = False         # it is being stopped: no lane stays paused
         self._ensure_started = wake_up  # starts the pool, or raises, if it does not accept
-        self._spawn = spawn               # runs a call in a pool thread
+        self._spawn: Callable[[Callable[[], None]], None] = spawn       # in a pool thread
         #: The pools whose critical sections a finalizer that calls this pool may have interrupted.
         #: Empty for the thread pool: a thread in another pool's section may wait for its lock,
         #: since no thread that holds it waits for the lock of another pool.

@@ -118,7 +118,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
                                "pass a method of an object")
 
     kind: type[BackgroundWorker]
-    chosen = next((option for option in _CHOOSING if _is_given(options.get(option))), None)
+    chosen = next((option for option in _CHOOSING if _makes_a_kind(options.get(option))), None)
     kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     if chosen is not None:
         kind = _CHOOSING[chosen]
@@ -151,6 +151,10 @@ _WITHOUT_LOOP = (BackgroundWorker, BackgroundEventWorker, BackgroundIntervalWork
 
 def _is_given(value: Any) -> bool:
     return value is not None and value is not False
+
+
+def _makes_a_kind(value: Any) -> bool:
+    return bool(value) if _modes.legacy else _is_given(value)      # atasker takes any true value
 
 
 def _check_names(options: Iterable[str]) -> None:

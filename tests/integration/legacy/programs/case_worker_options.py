@@ -2,7 +2,7 @@
 import time
 
 from atasker import (BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker,
-                     task_supervisor)
+                     background_worker, task_supervisor)
 from facts import fact, leave, until
 
 
@@ -36,6 +36,19 @@ class Once(BackgroundWorker):
         return False
 
 
+def nothing(**kwargs):
+    pass
+
+
+async def co_nothing(**kwargs):
+    pass
+
+
+for options in ({'q': 0}, {'e': 0}, {'queue': ''}, {'event': []}, {'q': 0, 'e': 1}, {'i': 0},
+                {'interval': 0}, {'delay': 0}):
+    fact('kinds with %s' % options,
+         [type(background_worker(function, **options)).__name__
+          for function in (nothing, co_nothing)])
 task_supervisor.start()
 poller = Poller(interval=0.1, url='http://127.0.0.1/', name='poller', retries=5)
 poller.start()

@@ -96,10 +96,6 @@ until(lambda: len(passed) == 2)
 fact('wait of worker.restart(..., wait=True)', passed)
 restarted.stop()
 
-fact('interval=0 or delay=0 of background_worker',
-     [type(background_worker(**{option: 0})(run)).__name__
-      for option in ('interval', 'delay') for run in (lambda **kwargs: None, asyncio.sleep)])
-
 runs.clear()
 ceaseless = Ceaseless(interval=0)
 ceaseless.start()

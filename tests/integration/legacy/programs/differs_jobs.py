@@ -60,6 +60,7 @@ until(lambda: runs)
 loop.run(hold_up())
 time.sleep(0.05)
 fact('runs that a job has missed', len(runs) > 7)
+fact('< and > between jobs', outcome(lambda: isinstance(held_up < held_up, bool)))
 held_up.cancel()
 later = task_supervisor.create_async_job_scheduler('later', start=False)
 fact('start(loop) of a job scheduler', outcome(lambda: later.start(loop.get_loop())))
@@ -91,6 +92,8 @@ def event(**kwargs):
 event.start()
 fact('values of get_schedulers()', type(task_supervisor.get_schedulers()[event]).__name__)
 
+fact('None as a size of set_thread_pool',
+     outcome(lambda: TaskSupervisor('none').set_thread_pool(pool_size=None)))
 supervisor = Supervisor('mine')
 supervisor.start()
 worker = background_worker(lambda **kwargs: called.append('run'), interval=60,

@@ -56,6 +56,7 @@ got = {}
 @background_worker(supervisor=supervisor)
 async def plain(**kwargs):
     got['plain'] = sorted(kwargs)
+    await asyncio.sleep(0.2)    # start() of atasker hangs if the worker ends before it looks
     return False
 
 
@@ -68,6 +69,7 @@ async def queue(item, **kwargs):
 @background_worker(interval=0.1, supervisor=supervisor)
 async def interval(**kwargs):
     got['interval'] = sorted(kwargs)
+    await asyncio.sleep(0.2)
     return False
 
 
@@ -75,6 +77,8 @@ for each in (plain, queue, interval):
     each.start()
 queue.put_threadsafe(1)
 until(lambda: len(got) == 3)
+# stop() of a supervisor of atasker hangs if it comes while a worker ends in its loop
+until(lambda: all(each.is_stopped() for each in (plain, queue, interval)))
 fact('arguments of coroutine functions', sorted(got.items()))
 
 scheduler = Scheduler(loop.get_loop())
