@@ -55,6 +55,7 @@ _NAMES = {
     "atasker.f": (*_COLLECTIONS, "task_supervisor", "TASK_NORMAL"),
     "atasker.co": ("co_mp_apply", "task_supervisor", "TASK_NORMAL", "TT_MP"),
 }
+_WITH_LOGGER = ("atasker.supervisor", "atasker.workers", "atasker.threads")
 _SUBMODULES = tuple(name.partition(".")[2] for name in _NAMES if "." in name)
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -156,6 +157,10 @@ class _Finder:
             # From the package, on first use: a program loads only the names that it uses.
             if wanted in inner:
                 return _submodule(name, wanted)
+            if wanted == "logger" and name in _WITH_LOGGER:
+                import logging
+
+                return logging.getLogger("atasker")
             if wanted not in names:
                 raise AttributeError(f"module {name!r}, which {_PACKAGE} replaces, has no "
                                      f"attribute {wanted!r}")

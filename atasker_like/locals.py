@@ -174,8 +174,8 @@ class Locker:
                                    "are), or raise the timeout")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, error: BaseException | None = None,
+                 traceback: TracebackType | None = None) -> None:
         self.lock.release()
 
     def critical(self) -> None:

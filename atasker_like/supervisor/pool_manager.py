@@ -216,6 +216,8 @@ class PoolManager:
     def find(self, task_id: str) -> Task[Any] | None:
         """Return the live task with an id, or None."""
         if not isinstance(task_id, str):
+            if _modes.legacy:
+                return None
             raise InvalidTypeError(f"the id of a task is a string, not {a_kind(task_id)}")
         for pool in self.by_kind.values():
             task = pool.find(task_id)

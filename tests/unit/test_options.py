@@ -1,11 +1,13 @@
 import gc
 import pickle
+import weakref
 from queue import Empty
 
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, RemoteError, TaskOptions
 from atasker_like.errors import RetryRequest
+from tests.support.threads import wait_for
 
 from .odd_errors import Nameless
 
@@ -288,9 +290,9 @@ def test_class_whose_name_is_near_to_a_builtin_is_taken_if_it_is_loaded():
 
     options = TaskOptions(retries=1, retry_on="TimeOutError")
     assert options.wants_retry(TimeOutError(), 1)
-    kept = pickle.dumps(options)
+    kept, alive = pickle.dumps(options), weakref.ref(TimeOutError)
     del TimeOutError, options
-    gc.collect()
+    wait_for(lambda: gc.collect() >= 0 and alive() is None, "the class is freed")
     with pytest.raises(InvalidArgumentError):
         TaskOptions(retry_on="TimeOutError")
     assert pickle.loads(kept).retry_on == ("TimeOutError",)     # in a process without the class
