@@ -351,7 +351,7 @@ def test_urgent_task_revokes_prefetched_calls(supervisor, manual, learned):
     manual.wait()
     assert first.value(PATIENCE) == 1
     assert urgent.state == "running"
-    manual.wait()
+    wait_for(lambda: len(manual.calls) > 3, "the submission of the urgent call")
     manual.run(3)
     manual.finish(5)
     assert (urgent.value(PATIENCE), second.value(PATIENCE), second.attempts) == (3, 2, 1)
