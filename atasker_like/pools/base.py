@@ -238,7 +238,7 @@ class Pool:
                         if not plain:
                             self.timer.start()
                         add = self.registry.add
-                        pauses = {spec: self._start_delay(spec) for spec in specs}
+                        pauses = dict(zip(specs, map(self._start_delay, specs)))
                         ready = []
                         for task in tasks:
                             add(task)
