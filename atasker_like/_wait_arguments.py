@@ -86,13 +86,18 @@ def _advice(thing: Any) -> str:
 
 def find_tasks(tasks: Any, function: str) -> tuple[list[Task[Any]], Callable[[list[Any]], Any]]:
     """Return the tasks, and a function that puts their values into the form of the argument."""
+    if type(tasks) is Task:         # the most common argument
+        return [tasks], _first
     if _is_single(tasks):
-        return [_as_task(tasks, function, "it")], itemgetter(0)
+        return [_as_task(tasks, function, "it")], _first
     if isinstance(tasks, Mapping) and not _is_single(next(iter(tasks), None)):
         keys = list(tasks)
         pending = [_as_task(tasks[key], function, f"the value of {shown(key)}") for key in keys]
         return pending, lambda values: dict(zip(keys, values))
     return as_tasks(tasks, function), _unchanged
+
+
+_first = itemgetter(0)
 
 
 def _unchanged(values: list[Any]) -> list[Any]:

@@ -119,7 +119,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     try:
         strict = strict and flag("strict", strict)
         deadline = deadline_of(timeout)
-        shown = shows_progress(progress)
+        shown = progress is not False and shows_progress(progress)
         pending, arrange = find_tasks(tasks, "wait_completed")
         if shown:
             show_progress(progress, pending, deadline)

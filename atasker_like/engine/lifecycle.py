@@ -142,12 +142,15 @@ class Lifecycle:
 
     def start(self, task: Task[Any], now: float) -> None:
         """Begin an attempt."""
-        self._set("start", task, STARTED, now)
+        # _set(), inlined for speed
+        assert task._status in ALLOWED["start"] or task._status in FINAL, task._status
+        task._advance(STARTED, now)
         if self.recorder is not None:
             self.recorder.on_started(task)
         if now - task._queued > self.late_after:
             self.started_late(task, now)
-        self.started(task)
+        if task._extra is not None or not task._spec.fast_finish:
+            self.started(task)
 
     def started(self, task: Task[Any]) -> None:
         """Arm the timeout, call the hook and wake the start waiters of an attempt that began."""

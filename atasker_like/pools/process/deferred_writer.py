@@ -42,18 +42,20 @@ class DeferredWriter:
     The caller holds the lock of the pool, except for :meth:`commit` and :meth:`release_lock`.
     """
 
-    __slots__ = ("thread", "processes", "_pool", "_fds", "_parts", "_rests", "_requests",
-                 "_committing")
+    __slots__ = ("thread", "processes", "_pool", "_calls", "_rests", "_committing", "_begin",
+                 "_end")
 
     def __init__(self, pool: WritingPool) -> None:
         self._pool = pool
         self.thread = 0                 # the ident of the main thread while it dispatches, else 0
         self.processes: list[PoolProcess] = []      # with tasks in flight that are not written yet
-        self._fds: list[int] = []       # of each of them: its ticket pipe, its task pipe
-        self._parts: list[bytes] = []   # of each of them: its tickets, its frame or the end of it
+        # Requests, then two writes for each of them: its tickets, and its frame or the end of it.
+        self._calls: list[partial[Any]] = []
         self._rests: dict[PoolProcess, list[Any]] = {}      # what is held of large frames
-        self._requests: list[Callable[[], Any]] = []        # to be made before the write
         self._committing: list[None] = []       # not empty during the write
+        self._begin = partial(self._committing.append, None)
+        self._end = (self.processes.clear, self._calls.clear, self._rests.clear,
+                     self._committing.clear)
 
     def hold(self, process: PoolProcess, tickets: bytes, frame: bytes, raws: Sequence[Any]) -> None:
         """Hold the frame of an idle process, or the end of it if it is large."""
@@ -67,33 +69,30 @@ class DeferredWriter:
                 self.request(process.outbox.extend, [memoryview(part).cast("B") for part in rest])
                 self.request(self._pool.flush_later, process)
         self.processes.append(process)
-        self._fds += (process.ticket_out, process.task_fd)
-        self._parts += (tickets, frame)
+        self._calls += (partial(os.write, process.ticket_out, tickets),
+                        partial(os.write, process.task_fd, frame))
 
     def request(self, call: Callable[[Any], Any], argument: Any) -> None:
         """Have a call made before the held frames are written."""
-        self._requests.append(partial(call, argument))
+        self._calls.insert(0, partial(call, argument))
 
     def commit(self) -> Any:
         """Write the held frames. (no lock)"""
         # An interrupt can come between two lines, so all steps are one call of C code. It is the
-        # last line of a submission. The lists are read with the lock held, as another thread may
-        # flush them before.
-        fds = iter(self._fds)
+        # last line of a submission. The list is read with the lock held, as another thread may
+        # flush it before.
+        calls = iter(self._calls)
+        lock = self._pool.lock
         try:
             return deque(map(_call, [
-                self._pool.lock.acquire, partial(self._committing.append, None),
-                partial(deque, map(_call, self._requests), 0),
-                partial(deque, map(os.write, fds, self._parts), 0),
-                self.processes.clear, self._fds.clear, self._parts.clear, self._rests.clear,
-                self._requests.clear, self._committing.clear, self._pool.lock.release]), 0)
+                lock.acquire, self._begin, partial(deque, map(_call, calls), 0), *self._end,
+                lock.release]), 0)
         except OSError:
             # A process is dead, or it is frozen and does not read. Its part and all later ones are
             # written in the usual way.
-            self._requests.clear()
-            self._write_from(len(self._fds) - length_hint(fds) - 1)
+            self._write_from(len(self._calls) - length_hint(calls) - 1)
             self._committing.clear()
-            self._pool.lock.release()
+            lock.release()
             return None
 
     def flush(self) -> None:
@@ -101,22 +100,24 @@ class DeferredWriter:
         self._write_from(0)
 
     def _write_from(self, first: int) -> None:
-        for request in self._requests:
-            request()
-        for position in range(first, len(self._fds)):
-            part, process = self._parts[position], self.processes[position // 2]
+        requests = len(self._calls) - 2 * len(self.processes)
+        for position, call in enumerate(self._calls[first:], first - requests):
+            if position < 0:
+                call()
+                continue
+            process, part = self.processes[position // 2], call.args[1]
             if position % 2:
                 if part and not process.unsent:
                     self._pool.write(process, [part])
                 continue
             try:
-                os.write(self._fds[position], part)     # tickets
+                call()
             except OSError:
                 unsent(process, len(part) // TICKET.size)
         self._discard()
 
     def _discard(self) -> None:
-        for held in (self.processes, self._fds, self._parts, self._rests, self._requests):
+        for held in (self.processes, self._calls, self._rests):
             held.clear()
 
     # -- after an interrupt ------------------------------------------------------------------------

@@ -72,8 +72,8 @@ def hold(pool, pipes):
 
 def is_clean(pool):
     writer = pool.writer
-    return not (writer.processes or writer._fds or writer._parts or writer._rests
-                or writer._requests or writer._committing or pool.lock._is_owned())
+    return not (writer.processes or writer._calls or writer._rests or writer._committing
+                or pool.lock._is_owned())
 
 
 WRITES = [DeferredWriter.commit, DeferredWriter.flush]
