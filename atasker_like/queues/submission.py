@@ -336,7 +336,8 @@ class Submitter(QueueConfig):
         options = options.replace(priority=self.pool_priority)
         spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane,
                                          rank=rank, hooks=self._hooks)
-        if self._policy == "fail_first":
+        # With the queue's own policy, too: a task that runs as a run ends follows it from then on.
+        if "fail_first" in (self._policy, self.fail_policy):
             self._report_failures(spec)
         if self.tt == TT_MP and isinstance(target, InitializedCall):
             # Pickled once, and kept by the processes as plain functions are.

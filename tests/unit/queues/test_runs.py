@@ -5,7 +5,7 @@ import pickle
 import re
 import threading
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -941,15 +941,22 @@ def test_first_call_of_a_function_submitted_as_a_run_begins_stops_the_run(superv
 
 def test_task_that_comes_as_a_run_ends_follows_the_policy_of_the_queue(supervisor):
     queue = ThreadQueue(workers=1, fail_policy="fail_first", supervisor=supervisor).start()
-    gate, handles, end = threading.Event(), [], queue._end_run
+    began, gate, handles = threading.Event(), threading.Event(), []
+    end, task_done = queue._end_run, queue._task_done
 
     def fail():
+        began.set()
         assert gate.wait(PATIENCE)
         functions.fail()
 
+    def learn_late_of_the_failure(task):
+        sleep(0.05)                 # the next task would start meanwhile
+        task_done(task)
+
     def submit_late(run):
-        queue._end_run = end
+        queue._end_run, queue._task_done = end, learn_late_of_the_failure
         handles.extend([queue.submit(fail), queue.submit(abs, -1)])
+        assert began.wait(PATIENCE)
         end(run)
 
     queue.submit(len, "ab")
