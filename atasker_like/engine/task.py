@@ -34,7 +34,7 @@ from .current import current, current_task
 from .loop_mailbox import FutureWaiter
 from .result import Failure, TaskResult
 from .spec import TaskSpec
-from .task_fields import ExtraFields, Positions, index_of
+from .task_fields import ExtraFields, Positions, cancelled_text, index_of
 from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, warn_of_idle_loop
 
 TYPE_CHECKING = False
@@ -483,7 +483,7 @@ class Task(Handle[T_co], Attempt):
                                                                       "or cancel() it"))
         if self._status == CANCELED and cancelled_raises:
             raise TaskCancelledError(
-                f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
+                f"task {self.name} ({self.short_id}) {cancelled_text(self)}, so it has no result")
 
     def _summary(self) -> TaskResult[T_co]:
         """Return the TaskResult of an ended task, and mark its error as seen."""

@@ -5,18 +5,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["ExtraFields", "Positions", "index_of"]
+__all__ = ["ExtraFields", "Positions", "cancelled_text", "index_of"]
 
 
 class ExtraFields:
     """Attributes that few tasks need, made on demand. The lock of the pool guards them."""
 
-    # Three attributes are set late. returned: the value or Failure that the task will end with, in
+    # Four attributes are set late. returned: the value or Failure that the task will end with, in
     # a tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
-    # last_error: the text of the error of the last attempt that was to be repeated.
+    # last_error: the text of the error of the last attempt that was to be repeated. cancel_cause:
+    # when or by what the task was cancelled, if not by its own cancel().
     __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks",
                  "on_start", "cancel_requested", "placement", "running", "starts_reported",
-                 "returned", "marked", "last_error")
+                 "returned", "marked", "last_error", "cancel_cause")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -34,6 +35,7 @@ class ExtraFields:
             self.returned: tuple[Any] | None = None
             self.marked = False
             self.last_error = ""
+            self.cancel_cause = ""
 
 
 class Positions:
@@ -51,3 +53,9 @@ def index_of(task: Any) -> int | None:
     if isinstance(index, Positions):
         return task._number - index.offset  # type: ignore[no-any-return]
     return index
+
+
+def cancelled_text(task: Any) -> str:
+    """Return "was cancelled", followed by the cause if it is known."""
+    cause = getattr(task._extra, "cancel_cause", "")
+    return f"was cancelled {cause}" if cause else "was cancelled"

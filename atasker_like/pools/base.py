@@ -408,7 +408,7 @@ class Pool:
             raise
         return cancelled
 
-    def cancel_together(self, tasks: Iterable[Task[Any]],
+    def cancel_together(self, tasks: Iterable[Task[Any]], cause: str,
                         ended: list[tuple[Task[Any], Waiters | None]], deferred: Deferred) -> int:
         """Cancel tasks for :func:`cancel_many`, as far as it takes the lock.
 
@@ -417,7 +417,6 @@ class Pool:
         :return: the number of tasks that had not ended.
         """
         held = []                           # dropped after the lock is released
-        count = 0
         with self.lock:
             now = perf_counter()
             withdrawn = []
@@ -426,21 +425,21 @@ class Pool:
                 status = task._status
                 if status == COMPLETED or status == CANCELED:
                     continue
-                count += 1
-                task._extra_fields().cancel_requested = True
+                extra = task._extra_fields()
+                if not extra.cancel_requested:
+                    extra.cancel_requested, extra.cancel_cause = True, cause
                 held.append(task._references())
-                if status == DELAYED:
+                if status == DELAYED or status == QUEUED and self._is_queued(task):
                     ended.append((task, self.lifecycle.finish(task, CANCELED, now)))
-                elif status == QUEUED and self._is_queued(task):
-                    ended.append((task, self.lifecycle.finish(task, CANCELED, now)))
-                    withdrawn.append(task)
+                    if status == QUEUED:
+                        withdrawn.append(task)
                 else:
                     others.append(task)
             # All at once: the withdrawal of one task could start another one of them.
             deferred += self._removed_from_queue(withdrawn)
             for task in others:
                 deferred += self._cancel_running(task)
-        return count
+        return len(held)
 
     def abandon(self, task: Task[Any]) -> None:
         """Make a task final, as cancelled, although its function goes on.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
         def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None: ...
 
-        def cancel_together(self, tasks: Iterable[Task[Any]],
+        def cancel_together(self, tasks: Iterable[Task[Any]], cause: str,
                             ended: list[tuple[Task[Any], Waiters | None]],
                             deferred: Deferred) -> int: ...
 
@@ -41,12 +41,14 @@ def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
             pool.cancel(task, False)
 
 
-def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:
+def cancel_many(tasks: Sequence[Task[Any]], cause: str = "",
+                then: Callable[[], None] | None = None) -> int:
     """Cancel tasks of one or several pools, from the last to the first.
 
     All tasks that have not started are final before the first callback is called. So a callback may
     wait for any of them.
 
+    :param cause: follows "was cancelled" in their errors, such as "at the timeout of the run".
     :param then: called when these are final, before the first callback.
     :return: the number of tasks that had not ended.
     """
@@ -62,10 +64,10 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
             if pool.is_reentrant():
                 some = [task for task in some if not task.done()]
                 if some:
-                    pool.defer_to_thread(cancel_many, some[::-1])
+                    pool.defer_to_thread(cancel_many, some[::-1], cause)
                 count += len(some)
             else:
-                count += pool.cancel_together(some, ended, deferred)
+                count += pool.cancel_together(some, cause, ended, deferred)
         if then is not None:
             then()
         run_deferred(deferred)

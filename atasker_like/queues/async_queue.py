@@ -490,7 +490,7 @@ class AsyncQueue(TaskQueue):
             summary = await co_drive(self._run_steps(deadline, began))
         except BaseException:
             if self._running is run:
-                self._cancel_unfinished(self._tasks, spare=False)
+                self._cancel_unfinished(self._tasks, "as the run of its queue was cancelled")
             raise
         finally:
             self._end_run(run)
@@ -608,7 +608,7 @@ class AsyncQueue(TaskQueue):
         is raised here.
         """
         if force:
-            lane, _ = self._discard()
+            lane, _ = self._discard("as its queue was shut down by force")
         else:
             with self._lock:
                 self._closing = True

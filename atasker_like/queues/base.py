@@ -129,7 +129,7 @@ class TaskQueue(Submitter):
                     and self._policy == "fail_first"):
                 tasks = self._begin_abort(lane=task._spec.lane)
                 if tasks is not None:
-                    self._abort(tasks, spare=True, failed=task)
+                    self._abort(tasks, f"as {task.name} ({task.short_id}) failed first", True, task)
         finally:
             self._resume_lane(task)
 
@@ -154,7 +154,7 @@ class TaskQueue(Submitter):
             waiter()
         return tasks
 
-    def _abort(self, tasks: Ledger, spare: bool,
+    def _abort(self, tasks: Ledger, cause: str, spare: bool,
                failed: Task[Any] | None = None) -> list[Task[Any]]:
         """Cancel the unfinished tasks and those under submission; return the former.
 
@@ -179,7 +179,7 @@ class TaskQueue(Submitter):
                 if not self._submissions.add_waiter(resume, under_way):
                     resume()
 
-            return self._cancel_unfinished(tasks, spare, resume_later)
+            return self._cancel_unfinished(tasks, cause, spare, resume_later)
         except BaseException:
             resume()
             raise
@@ -232,22 +232,22 @@ class TaskQueue(Submitter):
             else:
                 self._lane.pause()
 
-    def _cancel_unfinished(self, tasks: Ledger, spare: bool,
+    def _cancel_unfinished(self, tasks: Ledger, cause: str, spare: bool = False,
                            then: Callable[[], None] | None = None) -> list[Task[Any]]:
         """Cancel the tasks that have not ended, and return them.
 
         :param spare: leave the tasks that must complete.
-        :param then: as of :func:`cancel_many`.
         """
         rest = [task for task in tasks.rest()
                 if not task.done() and not (spare and task.options.must_complete)]
-        cancel_many(rest, then)
+        cancel_many(rest, cause, then)
         return rest
 
     def _on_timeout(self) -> None:
         """Abort at the timeout of a run."""
         self._begin_abort(halt=True)
-        self._abandon(self._abort(self._tasks, spare=self.on_timeout == "complete"))
+        self._abandon(self._abort(self._tasks, "at the timeout of the run of its queue",
+                                  spare=self.on_timeout == "complete"))
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """Do not wait for functions in threads, which a cancellation only asks to stop."""
@@ -480,14 +480,14 @@ class TaskQueue(Submitter):
         >>> queue.cancel(), handle.status, queue.closed
         (1, 'cancelled', True)
         """
-        lane, rest = self._discard()
+        lane, rest = self._discard("by cancel() of its queue")
         self._finish_closing(lane)
         return len(rest)
 
-    def _discard(self) -> tuple[Lane, list[Task[Any]]]:
-        """Accept no more tasks and cancel those that have not ended.
+    def _discard(self, cause: str) -> tuple[Lane, list[Task[Any]]]:
+        """Accept no more tasks, cancel the unfinished ones, and return the lane to close and them.
 
-        Return them, and the lane that is to be closed.
+        :param cause: as of :func:`cancel_many`.
         """
         with self._lock:
             # Before the tasks are looked up: see _record_accepted().
@@ -495,7 +495,7 @@ class TaskQueue(Submitter):
             self._update_lane()
             lane, tasks = self._lane, self._tasks
         lane.wake_submitters()
-        return lane, self._cancel_unfinished(tasks, spare=False)
+        return lane, self._cancel_unfinished(tasks, cause)
 
     def _finish_closing(self, lane: Lane) -> None:
         """Note that all tasks have ended, unless a reset has replaced the lane."""
@@ -549,7 +549,7 @@ class TaskQueue(Submitter):
                                       "call join(), or wait for its run(), and reset() it then")
             started = self._started and not self._closing
             self._closing = True            # no run begins from here on
-        lane, _ = self._discard()
+        lane, _ = self._discard("by reset() of its queue")
         self._submissions.wait()
         self._finish_closing(lane)
         self._reset(started)

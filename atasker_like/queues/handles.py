@@ -14,6 +14,7 @@ from .._wait_arguments import TaskView
 from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
+from ..engine.task_fields import cancelled_text
 from ..errors import TaskCancelledError, TaskPendingError
 
 TYPE_CHECKING = False
@@ -253,7 +254,7 @@ class SyncTaskHandle(_Handle[T_co]):
                                          f"{self._way_out('use wait()')}"))
 
     def _without_result(self) -> BaseException:
-        return TaskCancelledError(self._is("was cancelled, so it has no result"))
+        return TaskCancelledError(self._is(f"{cancelled_text(self.task)}, so it has no result"))
 
 
 class TaskHandle(_Handle[T_co]):
@@ -311,7 +312,7 @@ class TaskHandle(_Handle[T_co]):
     def _without_result(self) -> BaseException:
         from asyncio import CancelledError
 
-        return CancelledError(self._is("was cancelled, so it has no result"))
+        return CancelledError(self._is(f"{cancelled_text(self.task)}, so it has no result"))
 
 
 class LoopCall:

@@ -505,7 +505,8 @@ class Submitter(QueueConfig):
                 or aborts is not None and aborts != self._aborts):
             # They were accepted while the queue aborted, and end as its other tasks do.
             spare = not (self._discarding or self._closed)
-            cancel_many([task for task in tasks if not (spare and task.options.must_complete)])
+            cancel_many([task for task in tasks if not (spare and task.options.must_complete)],
+                        "as its queue cancelled all its tasks meanwhile")
 
     def _undo_submission(self, submissions: WaitGroup, entry: Any,
                          tasks: Sequence[Task[Any]]) -> None:

@@ -269,7 +269,7 @@ class _BlockingQueue(TaskQueue):
             threads are abandoned (default: False).
         """
         if force:
-            lane, rest = self._discard()
+            lane, rest = self._discard("as its queue was shut down by force")
             self._abandon(rest)
         else:
             with self._lock:

@@ -30,6 +30,7 @@ from .._inspect import (described, module_of, qualname_of, shown, text_of, trace
                         traceback_text, why_not_rebuilt)
 from ..engine.result import Failure, with_cause
 from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
+from ..engine.task_fields import cancelled_text
 from ..errors import (InvalidArgumentError, RemoteError, RemoteTraceback, ResultNotStoredError,
                       TaskCancelledError)
 from .stored import StoredResult, TaskState
@@ -135,7 +136,8 @@ class Serializer:
             return _state_text(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
         if task._status == CANCELED:
-            error = TaskCancelledError(f"task {task.name} ({task.short_id}) was cancelled")
+            error = TaskCancelledError(f"task {task.name} ({task.short_id}) "
+                                       + cancelled_text(task))
             return self._encode_error(error, "", about)
         if type(outcome) is Failure:
             trace = traceback_text(outcome.error, outcome.traceback)

@@ -23,6 +23,7 @@ from .._log import log
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import Failure
 from ..engine.task import CANCELED
+from ..engine.task_fields import cancelled_text
 from ..errors import TaskRefusedError
 from .framing import LineProtocol
 from .wire import (check_request, decode, encode, encode_error, encode_refusal, encode_result,
@@ -305,7 +306,7 @@ class Connection(LineProtocol):
         try:
             if task._status == CANCELED:
                 return encode_error(request_id, "TaskCancelledError",
-                                    f"task {task.name} was cancelled", "", limit)
+                                    f"task {task.name} {cancelled_text(task)}", "", limit)
             if type(outcome) is Failure:
                 outcome.seen = True
                 error = outcome.error

@@ -39,6 +39,7 @@ __all__ = ["Shutdown"]
 
 #: Seconds that processes and coroutines get to end when the deadline of a stop has passed.
 LAST_GRACE = 2.5
+_STOPPED = "as its supervisor stopped"
 
 
 class Shutdown:
@@ -220,7 +221,7 @@ class Shutdown:
             log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled%s",
                         self._state.supervisor_id, delayed, advice)
         if cancel_tasks:
-            cancel_many([task for pool in pools for task in pool.all_tasks()])
+            cancel_many([task for pool in pools for task in pool.all_tasks()], _STOPPED)
         manager.coroutines.abandon_closed()     # the application may have closed its own loops
         # All pools are drained before any is closed: a task of one may wait for one of another.
         # A list: every pool is drained, even after one that is not drained in time.
@@ -252,7 +253,8 @@ class Shutdown:
 
     def _abandon(self) -> None:
         """Cancel all tasks, and abandon the threads that still run: the deadline has passed."""
-        cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()])
+        cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()],
+                    _STOPPED)
         abandoned = self._pools.threads.abandon_all()
         if abandoned:
             log.warning("supervisor %s stopped: %d thread(s) still run and are abandoned "
@@ -277,4 +279,4 @@ def _cancel_held_back(pools: Iterable[Pool]) -> tuple[int, str]:
         if needed:
             advice = f"; the first is {task.name} ({task.short_id}), and {needed}"
             break
-    return cancel_many(tasks), advice
+    return cancel_many(tasks, _STOPPED), advice

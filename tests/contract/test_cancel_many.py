@@ -31,7 +31,7 @@ def test_what_runs_is_asked_to_stop(kind, gate):
     gate.wait_entered()
     waiting = kind.bind(f.nothing, delay=60)()
     order = []
-    assert cancel_many([running, waiting], lambda: order.append(waiting.state)) == 2
+    assert cancel_many([running, waiting], then=lambda: order.append(waiting.state)) == 2
     gate.open()
     assert running.wait(PATIENCE).status == "cancelled" and order == ["cancelled"]
 

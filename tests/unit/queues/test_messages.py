@@ -1,11 +1,13 @@
 """What the errors of queues say."""
 import io
+from time import sleep
 
 import pytest
 
 from atasker_like import (AsyncQueue, Checkpoint, CheckpointError, ExecutionError, InvalidTypeError,
-                          ProcessQueue, TaskPendingError, TaskSupervisor, ThreadQueue,
-                          WaitTimeoutError, amap, pmap, run, tmap)
+                          MemoryBackend, ProcessQueue, SyncResult, TaskCancelledError,
+                          TaskPendingError, TaskSupervisor, ThreadQueue, WaitTimeoutError, amap,
+                          check_cancelled, pmap, run, tmap)
 from tests.support import PATIENCE
 from tests.unit import functions
 
@@ -192,3 +194,75 @@ def test_first_error_of_a_run_is_a_failure_before_a_cancelled_task(supervisor):
         queue.run().raise_for_errors(include_cancelled=True)
     assert isinstance(raised.value.__cause__, TypeError)
     assert [result.status for result in raised.value.results] == ["cancelled", "failed"]
+
+
+def wait_for_cancel():
+    while True:
+        check_cancelled()
+        sleep(0.001)
+
+
+def time_out(queue):
+    queue.submit(wait_for_cancel)
+    late = queue.submit(abs, -1)
+    queue.run(timeout=0.05)
+    return late, "at the timeout of the run of its queue"
+
+
+def fail_first(queue):
+    failing = queue.submit(int, "x")
+    late = queue.submit(abs, -1)
+    queue.run(fail_policy="fail_first")
+    return late, f"as int ({failing.task.short_id}) failed first"
+
+
+def cancel(queue):
+    late = queue.submit(abs, -1)
+    queue.cancel()
+    return late, "by cancel() of its queue"
+
+
+def reset(queue):
+    late = queue.submit(abs, -1)
+    queue.reset()
+    return late, "by reset() of its queue"
+
+
+def shut_down(queue):
+    late = queue.submit(abs, -1)
+    queue.shutdown(force=True)
+    return late, "as its queue was shut down by force"
+
+
+def stop(queue):
+    late = queue.submit(abs, -1)
+    queue.supervisor.stop()
+    return late, "as its supervisor stopped"
+
+
+def cancel_before_the_stop(queue):
+    late = queue.submit(abs, -1)
+    late.cancel()
+    queue.supervisor.stop()
+    return late, ""
+
+
+@pytest.mark.parametrize("end", [time_out, fail_first, cancel, reset, shut_down, stop,
+                                 cancel_before_the_stop])
+def test_error_of_a_cancelled_task_names_the_cause(supervisor, end):
+    queue = ThreadQueue(workers=1, supervisor=supervisor)
+    late, cause = end(queue)
+    for read in late.value, late.task.value:
+        with pytest.raises(TaskCancelledError) as raised:
+            read()
+        assert str(raised.value) == (f"task abs ({late.task.short_id}) was cancelled"
+                                     f"{' ' if cause else ''}{cause}, so it has no result")
+
+
+def test_stored_error_of_a_cancelled_task_names_the_cause(supervisor):
+    supervisor.set_result_backend(MemoryBackend())
+    queue = ThreadQueue(workers=1, supervisor=supervisor)
+    late = queue.submit(abs, -1)
+    queue.cancel()
+    with pytest.raises(TaskCancelledError, match=r"was cancelled by cancel\(\) of its queue$"):
+        SyncResult(late.task.id, supervisor.result_backend).get(PATIENCE)
