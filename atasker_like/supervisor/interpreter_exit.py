@@ -175,22 +175,28 @@ def finish_all(interrupted: bool = False) -> None:
     After Ctrl-C only running tasks are finished. A second Ctrl-C ends the process at once.
     """
     global _finishing
-    _finishing = True
     try:
-        for supervisor in list(supervisors):
-            parts = supervisor._supervisor_parts
-            if not parts.in_use():
-                continue        # a forked process has those of its parent, none of them started
-            if interrupted:
-                parts.shutdown.drains_by_default = False
-                cancelled = supervisor.cancel_waiting()
-                if cancelled:
-                    log.warning("supervisor %s: %d task(s) that had not started are cancelled, "
-                                "since the program was interrupted", supervisor.id, cancelled)
-                parts.pools.report_running(supervisor.id)
-            supervisor.stop(wait=True)      # a subclass may override it, and know no more arguments
+        _finishing = True
+        _stop_all(interrupted)
     except KeyboardInterrupt:
+        if not interrupted:             # the first one comes while the tasks are finished
+            return finish_all(interrupted=True)
         _end_at_once()
+
+
+def _stop_all(interrupted: bool) -> None:
+    for supervisor in list(supervisors):
+        parts = supervisor._supervisor_parts
+        if not parts.in_use():
+            continue            # a forked process has those of its parent, none of them started
+        if interrupted:
+            parts.shutdown.drains_by_default = False
+            cancelled = supervisor.cancel_waiting()
+            if cancelled:
+                log.warning("supervisor %s: %d task(s) that had not started are cancelled, "
+                            "since the program was interrupted", supervisor.id, cancelled)
+            parts.pools.report_running(supervisor.id)
+        supervisor.stop(wait=True)      # a subclass may override it, and know no more arguments
 
 
 def _end_at_once() -> None:

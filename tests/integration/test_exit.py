@@ -253,3 +253,43 @@ def test_exit_after_an_interrupt_cancels_what_waits_with_one_warning():
 def test_exit_of_an_interactive_session_finishes_what_waits_despite_an_earlier_interrupt(session):
     status, lines, log = run(INTERRUPTED.format(before=session))
     assert (status, lines, log) == (0, ["ran"], "")
+
+
+INTERRUPTED_EXIT = """
+    import logging, os, signal, sys, threading, time
+    from atasker_like import TaskSupervisor
+    from atasker_like.supervisor import interpreter_exit
+    waits = threading.Event()
+
+    class Noted(logging.StreamHandler):
+        def emit(self, record):
+            super().emit(record)
+            if "waits for 1 running task(s)" in record.getMessage():
+                waits.set()
+
+    def work():
+        while not interpreter_exit._finishing:
+            time.sleep(0.001)
+        # Again, as CPython does not see a signal that comes just before the main thread waits.
+        while not waits.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            waits.wait(5)
+        while {again}:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        print("finished")
+
+    logging.basicConfig(handlers=[Noted()])
+    supervisor = TaskSupervisor(pool_size=1)
+    supervisor.set_thread_pool(reserve_normal=0, reserve_high=0)
+    supervisor.put_task(work)
+    supervisor.put_task(print, ("ran",))
+"""
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_first_interrupt_of_an_exit_lets_running_tasks_finish_and_the_second_ends_all(again):
+    status, lines, log = run(INTERRUPTED_EXIT.format(again=again))
+    assert (status, lines) == ((130, []) if again else (0, ["finished"])), log
+    assert log.count("1 task(s) that had not started are cancelled") == 1
+    assert "the first is work (" in log and "press Ctrl-C again to end at once" in log
