@@ -355,10 +355,10 @@ class BoundTask(Generic[P, T_co], Decorated):
         try:
             while True:
                 if more and len(pending) < buffersize:
-                    submitted -= len(pending)
-                    more = self._submit_batch(calls, min(_BATCH, buffersize - len(pending)),
-                                              pending, submitted + len(pending))
-                    submitted += len(pending)
+                    before = len(pending)
+                    more = self._submit_batch(calls, min(_BATCH, buffersize - before), pending,
+                                              submitted)
+                    submitted += len(pending) - before
                 if not pending:
                     return
                 yield pending.popleft().value()

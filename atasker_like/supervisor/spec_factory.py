@@ -214,7 +214,7 @@ def _as_in_atasker(target: Any, tt: Any) -> tuple[Any, Any]:
     """
     if is_coroutine_function(target):
         return target, TT_COROUTINE
-    if tt != TT_COROUTINE or tt is None:
+    if tt != TT_COROUTINE:
         return target, tt
 
     async def awaited(*args: Any, **kwargs: Any) -> Any:
