@@ -30,10 +30,29 @@ def collector_off():
 
 
 def sees_no_signal(frame):
-    """Whether the line that is about to be run begins with an instruction that does nothing, such
-    as that of a ``try``. From Python 3.11 on no signal is seen there, and no block covers it."""
-    return (sys.version_info >= (3, 11)
-            and frame.f_code.co_code[frame.f_lasti] == dis.opmap["NOP"])
+    """Whether no signal can raise an error where a trace function is called for a line.
+
+    - From Python 3.11 on: at an instruction that does nothing, such as that of a ``try``. No block
+      covers it.
+    - In Python 3.12 and 3.13: at a jump back within a line, such as that of a comprehension. What a
+      trace function raises there leaves the frame without its ``with`` and ``finally`` blocks. What
+      a signal handler raises does not.
+    """
+    if sys.version_info < (3, 11):
+        return False
+    instruction = frame.f_code.co_code[frame.f_lasti]
+    if instruction == dis.opmap["NOP"]:
+        return True
+    return ((3, 12) <= sys.version_info < (3, 14)
+            and instruction == dis.opmap["JUMP_BACKWARD"]
+            and _line_before(frame) == frame.f_lineno)
+
+
+def _line_before(frame):
+    """Return the line of the instruction before the current one."""
+    before = frame.f_lasti - 1
+    return next((line for start, end, line in frame.f_code.co_lines() if start <= before < end),
+                None)
 
 
 def at_line(number, deed, call, part="atasker_like"):
