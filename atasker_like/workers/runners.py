@@ -18,6 +18,7 @@ from copy import copy
 from itertools import count
 from time import perf_counter
 
+from .. import _modes
 from .._atomics import Token
 from .._inspect import class_name, shown, text_of
 from .._log import log
@@ -218,6 +219,7 @@ class Runner:
         worker._worker_count(perf_counter() - began, failed=True)
         if (issubclass(type(error), TaskCancelledError)
                 and (not session.active or self.trigger.is_continuous)):
+            self._warn_of_lost_item()
             session.stop_worker()               # it was asked to end, and did
             return
         try:
@@ -232,6 +234,12 @@ class Runner:
             session.stop_worker()
         elif not self._may_restart(f"raised {class_name(type(error))}", began):
             session.stop_worker()
+
+    def _warn_of_lost_item(self) -> None:
+        """Log that a stop has cancelled the run that handles an item. atasker does not."""
+        if self.trigger.has_items and not self.session.active and not _modes.legacy:
+            log.warning("worker %s: an item that it handled when it was stopped is lost, as the "
+                        "run was cancelled; give the stop more time", self.worker.name)
 
     def _may_restart(self, why: str, began: float) -> bool:
         """Count a restart. Return False and log an error if there were too many."""
@@ -505,6 +513,7 @@ class _LoopRunner(_PoolRunner):
                 except CancelledError:
                     worker._worker_count(perf_counter() - began)
                     self.trigger.note()
+                    self._warn_of_lost_item()
                     if session.active and not self._cancel_requested():
                         log.exception("worker %s: a run of it was cancelled, by what it awaited or "
                                       "by its loop", worker.name)
@@ -587,6 +596,7 @@ class _ProcessRunner(Runner):
                 result = self.to_result(result)
         except TaskCancelledError:
             self.worker._worker_count(perf_counter() - began)
+            self._warn_of_lost_item()
             if self.trigger.is_continuous:
                 session.fail("its task was cancelled")
         except BaseException as error:

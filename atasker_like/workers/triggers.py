@@ -62,6 +62,8 @@ class Trigger:
 
     #: One run follows the other until the worker is stopped.
     is_continuous = False
+    #: Each run handles an item, which is taken before.
+    has_items = False
 
     def begin(self, session: TriggerSession) -> None:
         """The session begins."""
@@ -203,6 +205,8 @@ class QueueTrigger(Trigger):
 
     The trigger does not ask the queue: its class may be the application's, and may block.
     """
+
+    has_items = True
 
     def __init__(self) -> None:
         self._notes: deque[None] = deque()      # not empty if an item was put since it was cleared

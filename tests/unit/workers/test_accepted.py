@@ -1,10 +1,13 @@
 """Runs that are cancelled or refused lose no item."""
 import asyncio
 import queue
+import threading
+from time import sleep
 
 import pytest
 
-from atasker_like import BackgroundQueueWorker, SupervisorStoppedError, background_worker
+from atasker_like import (BackgroundQueueWorker, SupervisorStoppedError, background_worker,
+                          check_cancelled)
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
 
@@ -179,3 +182,44 @@ def test_supervisor_that_stops_in_the_middle_of_a_start(supervisor, runs, monkey
     monkeypatch.undo()
     supervisor.start()
     assert worker.start() is True and worker.trigger_threadsafe() and runs.next() == ()
+
+
+def checks_until_cancelled(begun):
+    def run(item=None):
+        begun.set()
+        while True:
+            check_cancelled()
+            sleep(0.001)
+
+    return run
+
+
+def waits_until_cancelled(begun):
+    async def run(item):
+        begun.set()
+        await asyncio.sleep(PATIENCE)
+
+    return run
+
+
+@pytest.mark.parametrize("make", [checks_until_cancelled, waits_until_cancelled])
+def test_item_whose_run_is_cancelled_by_a_stop_is_logged(supervisor, caplog, make):
+    begun = threading.Event()
+    worker = background_worker(make(begun), q=True, supervisor=supervisor)
+    worker.start()
+    worker.put_threadsafe(1)
+    assert begun.wait(PATIENCE)
+    supervisor.stop(wait=0.01)
+    lost = f"worker {worker.name}: an item that it handled when it was stopped is lost"
+    wait_for(lambda: caplog.text.count(lost) == 1, "the log names the worker")
+
+
+def test_run_without_an_item_that_is_cancelled_by_a_stop_is_not_logged(supervisor, caplog):
+    begun = threading.Event()
+    worker = background_worker(checks_until_cancelled(begun), interval=0.001,
+                               supervisor=supervisor)
+    worker.start()
+    assert begun.wait(PATIENCE)
+    supervisor.stop(wait=0.01)
+    settled(worker)
+    assert "is lost" not in caplog.text
