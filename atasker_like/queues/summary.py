@@ -166,11 +166,14 @@ class RunSummary:
         from textwrap import wrap
 
         from .._display import cut
+        from .._ids import short_id
 
         groups: dict[str, list[TaskResult]] = {}
         for result in self.results:
             if result.status != "succeeded":
-                message = " ".join((result.message or "").split())
+                # Without its id, since the messages of equal failures differ in nothing else.
+                message = " ".join((result.message or "").split()).replace(
+                    f" ({short_id(result.task_id)})", "")
                 if result.status == "cancelled" and self.timed_out:
                     message = "the run timed out"
                 groups.setdefault(f"{result.status}: {message}" if message else result.status,

@@ -749,6 +749,14 @@ def test_display_prints_counts_and_failures(threads):
     assert re.fullmatch(r"  never t-\d+", lines[position + 1])
 
 
+def test_display_groups_timeouts_of_several_tasks(threads):
+    queue, out, gate = threads.make(workers=2), io.StringIO(), threading.Event()
+    queue.map(lambda item: gate.wait(PATIENCE), range(14), timeout=0.01)
+    queue.run().display(out)
+    gate.set()
+    assert "14 failed: TaskTimeoutError: task <lambda> ran longer" in out.getvalue()
+
+
 def test_display_groups_equal_failures_and_keeps_message_and_item_at_50_columns(threads,
                                                                                 monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
