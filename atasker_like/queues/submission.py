@@ -482,6 +482,7 @@ class Submitter(QueueConfig):
                  if page.has(key) else task
                  for key, task in zip(keys, tasks)]
         missing = [task for task in tasks if not task.done()]
+        _store([task for task in tasks if task.done()], spec)
         for key, task in zip(keys, tasks):
             if not task.done():
                 # No other thread has the task yet, so no lock is needed.
@@ -565,6 +566,16 @@ def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
     # No other thread has it yet, so no lock is needed.
     task._advance(COMPLETED, perf_counter(), value)
     return task
+
+
+def _store(restored: list[Task[Any]], spec: TaskSpec) -> None:
+    """Have the result backend, if there is one, store the values under the ids of these tasks."""
+    pool: Any = spec.pool
+    recorder = pool.lifecycle.recorder
+    if recorder is not None:
+        with pool.lock:
+            for task in restored:
+                recorder.on_finished(task)
 
 
 def _checked_group(tasks: Any) -> Iterable[Any]:

@@ -10,8 +10,10 @@ from functools import partial
 
 import pytest
 
-from atasker_like import Checkpoint, CheckpointError, InvalidTypeError, amap, pmap, run, tmap
+from atasker_like import (Checkpoint, CheckpointError, InvalidTypeError, MemoryBackend, SyncResult,
+                          ThreadQueue, amap, pmap, run, tmap)
 from atasker_like.queues.item_keys import spell
+from tests.support import PATIENCE
 
 from . import functions
 
@@ -45,6 +47,17 @@ def test_checkpoint_returns_what_has_succeeded(face, checkpoint):
     assert [result.attempts for result in summary.results] == [0, 1, 0, 1]
     assert summary.values == (0, 2, 3) and summary.failed == 1
     assert len(checkpoint) == 3
+
+
+def test_restored_value_is_in_the_result_backend(supervisor, checkpoint):
+    supervisor.set_result_backend(MemoryBackend())
+    for attempts in 1, 0:
+        queue = ThreadQueue(supervisor=supervisor)
+        handles = queue.map(abs, [-7, -8], checkpoint=checkpoint)
+        queue.run()
+        stored = [SyncResult(handle.task_id, supervisor.result_backend) for handle in handles]
+        assert [result.get(PATIENCE) for result in stored] == [7, 8]
+        assert [handle.attempts for handle in handles] == [attempts] * 2
 
 
 def test_checkpoint_with_a_group_returns_what_has_succeeded(face, checkpoint):
