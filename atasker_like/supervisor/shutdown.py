@@ -17,7 +17,7 @@ from .._checks import flag
 from .._ids import short_id
 from .._log import log
 from .._threads import PackageThread, start_thread
-from ..engine.blocking import deadline_of_stop, remaining
+from ..engine.blocking import block, deadline_of_stop
 from ..engine.current import current, current_coroutine_task
 from ..engine.wait_graph import LOOKED_AT, block_for
 from ..errors import SupervisorError
@@ -129,7 +129,7 @@ class Shutdown:
             return stopped.wait(0 if not blocking else None if timeout < 0 else timeout)
 
         if current.pool_thread is None:
-            stopped.wait(remaining(deadline))
+            block(acquire, deadline)
         else:
             tasks = [task for pool in self._pools.by_kind.values() for task in pool.all_tasks()]
             # Not certain: an error must not leave the supervisor in the middle of its stop.

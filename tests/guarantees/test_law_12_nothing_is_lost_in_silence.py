@@ -855,6 +855,16 @@ def test_wait_in_a_cell_of_a_notebook_is_not_warned_of(make_supervisor, told, mo
     assert told("blocks the event loop")
 
 
+def test_stop_in_a_coroutine_is_warned_of(make_supervisor, told):
+    async def main():
+        supervisor.start()
+        return supervisor.stop(wait=PATIENCE)
+
+    supervisor = make_supervisor()
+    assert asyncio.run(main()).complete
+    assert f"{__file__}:" in told("blocks the event loop")[0]
+
+
 def test_wait_in_a_loop_for_a_task_that_has_ended_is_not_warned_of(make_supervisor, told):
     supervisor = make_supervisor()
     task = background_task(lambda: 1, supervisor=supervisor)()
