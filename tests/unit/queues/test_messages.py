@@ -1,5 +1,6 @@
 """What the errors of queues say."""
 import io
+from threading import Event
 from time import sleep
 
 import pytest
@@ -241,9 +242,12 @@ def stop(queue):
 
 
 def cancel_before_the_stop(queue):
-    late = queue.submit(abs, -1)
-    late.cancel()
-    queue.supervisor.stop()
+    """The task runs, and is only asked to end, so that the stop cancels it again."""
+    began, gate = Event(), Event()
+    late = queue.start().submit(lambda: began.set() or gate.wait(PATIENCE), name="abs")
+    assert began.wait(PATIENCE) and late.cancel()
+    queue.supervisor.stop(wait=0.01)
+    gate.set()
     return late, ""
 
 
