@@ -131,6 +131,8 @@ class FutureView(_FutureOf[T]):
         """Set the fields to the outcome of the ended task, once, and wake the standard waiters."""
         task = self._task
         outcome = task._outcome
+        if type(outcome) is Failure:
+            outcome.describe()
         with self._condition:
             if self._state != PENDING:
                 return

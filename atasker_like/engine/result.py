@@ -6,12 +6,14 @@ import sys
 from atexit import register
 from weakref import ref
 
+from .._atomics import RLock
 from .._checks import ends_traceback
 from .._generics import Generic, T_co
 from .._habits import Absent, dir_without_absent
 from .._ids import short_id
 from .._inspect import class_name, described, is_interrupt, shown, traceback_of
 from .._log import log
+from .._patched import made_anew
 from ..errors import TaskCancelledError
 
 TYPE_CHECKING = False
@@ -40,6 +42,9 @@ def with_cause(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
+_notes_lock = made_anew(lambda: RLock())        # guards the notes of errors
+
+
 class Failure:
     """The error of a failed task, with a mark if application code has seen it.
 
@@ -49,7 +54,7 @@ class Failure:
     """
 
     __slots__ = ("error", "traceback", "name", "id", "seen", "index", "unpacked", "_call", "_item",
-                 "__weakref__")
+                 "_described", "__weakref__")
 
     def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
                  call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None,
@@ -61,6 +66,7 @@ class Failure:
         #: The item was a tuple, which map() of a queue has passed as several positional arguments.
         self.unpacked: bool = unpacked
         self._item: str | None = None
+        self._described = False
         self.traceback: TracebackType | None = traceback_of(error)
         self.name: str = name
         self.id: str = task_id
@@ -78,21 +84,32 @@ class Failure:
             self._call = None
         return self._item
 
+    def see(self) -> BaseException:
+        """Return the error for the application, with its notes, and mark it as seen. (no lock)"""
+        # A waiter that finds the task at its end may be here before the thread that ended it.
+        self.describe()
+        self.seen = True
+        return self.error
+
     def describe(self) -> None:
         """Add notes to an ended task's error: its map item, and what to do. (no lock)"""
-        item = self.item
-        if not hasattr(BaseException, "add_note"):      # the error's own attributes may raise
+        if self._described:
             return
-        called = f"{self.name} ({short_id(self.id)})"
-        if self.index is not None:
-            self._add_note("item ", f"{item_text(self.index, item)} of {called}")
-        advice = self._advice()
-        if advice is not None:
-            self._add_note("task ", f"task {called} did not begin; {advice}")
+        item = self.item
+        if hasattr(BaseException, "add_note"):
+            called = f"{self.name} ({short_id(self.id)})"
+            advice = self._advice()
+            with _notes_lock:
+                if self.index is not None:
+                    self._add_note("item ", f"{item_text(self.index, item)} of {called}")
+                if advice is not None:
+                    self._add_note("task ", f"task {called} did not begin; {advice}")
+        self._described = True
 
     def _add_note(self, beginning: str, note: str) -> None:
         try:
-            # Add one note only, if a function raises the same error for many items.
+            # Add one note only, if a function raises the same error for many items. The error's own
+            # attributes may raise.
             if not any(str(other).startswith(beginning)
                        for other in getattr(self.error, "__notes__", ())):
                 self.error.add_note(note)
@@ -122,10 +139,9 @@ class Failure:
         """Raise the error with the traceback that it had when the task ended."""
         if not self.seen and issubclass(type(self.error), SystemExit):
             log.warning(_EXIT, self.name, short_id(self.id), self.error)
-        self.seen = True
         try:
             # Without with_traceback every waiter would add its own frames for the next one to see.
-            raise with_traceback(self.error, self.traceback)
+            raise with_traceback(self.see(), self.traceback)
         finally:
             del self   # the traceback holds this frame: no cycle through it
 
@@ -227,6 +243,8 @@ def see_failure(task_id: str) -> None:
 
 
 def _after_fork() -> None:
+    global _notes_lock
+    _notes_lock = RLock()
     # In a forked process, drop the failures: the parent logs them.
     for reference in list(_failures.values()):
         failure = reference()

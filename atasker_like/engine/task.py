@@ -457,9 +457,7 @@ class Task(Handle[T_co], Attempt):
             self._wait_for_end(timeout)
         outcome = self._outcome
         if type(outcome) is Failure:
-            outcome.seen = True
-            error: BaseException = outcome.error
-            return error
+            return outcome.see()
         return None
 
     @ends_traceback
@@ -489,14 +487,13 @@ class Task(Handle[T_co], Attempt):
         """Return the TaskResult of an ended task, and mark its error as seen."""
         outcome = self._outcome
         failure = outcome if type(outcome) is Failure else None
-        if failure is not None:
-            failure.seen = True
+        error = None if failure is None else failure.see()
         options = self._spec.options
         started = self._started if self._has_started() else None
         extra = self._extra
         return TaskResult(
             task_id=self.id, name=self.name, status=self.state, value=None if failure else outcome,
-            exception=None if failure is None else failure.error, attempts=self.attempts,
+            exception=error, attempts=self.attempts,
             priority=self.priority, must_complete=options.must_complete, group_id=options.group_id,
             detached=options.detached,
             scheduled_for=None if extra is None else extra.scheduled_at, metadata=options.metadata,

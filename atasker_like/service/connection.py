@@ -308,8 +308,7 @@ class Connection(LineProtocol):
                 return encode_error(request_id, "TaskCancelledError",
                                     f"task {task.name} {cancelled_text(task)}", "", limit)
             if type(outcome) is Failure:
-                outcome.seen = True
-                error = outcome.error
+                error = outcome.see()
                 return encode_error(request_id, class_name(type(error)), text_of(error),
                                     traceback_text(error, traceback_of(error)), limit)
             return encode_result(request_id, outcome, limit)

@@ -1,6 +1,7 @@
 """What is said about the error of a task: advice, and the exit that it asks for."""
 import re
 import sys
+import threading
 
 import pytest
 
@@ -66,6 +67,29 @@ def test_error_of_a_map_has_a_note_about_the_item(supervisor, function, calls, i
         list(calls(task))
     [note] = raised.value.__notes__
     assert re.match(rf"item {index}: 0 of {function.__name__} \([ct]-\d+\)$", note)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+def test_error_has_its_note_for_a_waiter_that_comes_before_the_thread_has_added_it(supervisor):
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Item:
+        def __repr__(self):
+            if not begun.is_set():      # in the thread that ends the task
+                begun.set()
+                go_on.wait(10)
+            return "the item"
+
+    def fail(item):
+        raise ValueError
+
+    results = background_task(fail, supervisor=supervisor).map([Item()])
+    assert begun.wait(10)
+    with pytest.raises(ValueError) as raised:
+        list(results)
+    go_on.set()
+    [note] = raised.value.__notes__
+    assert note.startswith("item 0: the item of ")
 
 
 def note(done, total, failed):
