@@ -39,6 +39,7 @@ def parent(scene, end):
 
     from . import task_functions, work
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup has programs ignore it
     scene.open(size=3)
     scene.census()
     gate = scene.gate()

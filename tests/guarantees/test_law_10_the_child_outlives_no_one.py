@@ -28,6 +28,7 @@ def descendants():
 
 if __name__ == "__main__":
     method, end, path = sys.argv[1:]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup has programs ignore it
     task_supervisor.set_mp_pool(3, start_method=method, min_size=3)
     task_supervisor.start()
     busy = task_supervisor.put_task(functions.note_and_stay, (path, "busy"), tt=TT_MP)
