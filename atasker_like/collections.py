@@ -19,7 +19,8 @@ from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping, Optional, Tuple, TypeVar, Union, overload
+    from typing import (Any, Callable, Iterable, Mapping, Optional, Tuple, TypeVar, Union,
+                        overload)
 
     from .engine.task import Task
     from .supervisor.supervisor import TaskSupervisor
@@ -135,8 +136,7 @@ class FunctionCollection:
         rank = self.default_priority if priority is None else _check_priority(priority)
         with self._lock:
             entries = self._entries
-            # By identity: a comparison may run code of the application.
-            if not any(other is f for _, other in entries):
+            if not _has(entries, f):
                 self._entries = (*entries, (rank, f))
 
     def remove(self, f: Function) -> None:
@@ -293,8 +293,9 @@ class TaskCollection(FunctionCollection):
             for task in as_completed(tasks):
                 *outcome, raised = self._outcome(task, tasks[task])
                 outcomes[task] = outcome[0], outcome[1]
-                if raised is not None:
-                    break
+                if raised is None:
+                    continue
+                break
         except BaseException:
             cancel_many(list(tasks))
             raise
@@ -363,3 +364,8 @@ def _key_of(function: Any) -> str:
 
 def _check_priority(priority: Any) -> Number:
     return number("priority", priority, -float_info.max)
+
+
+def _has(entries: Iterable[tuple[float, Function]], function: Function) -> bool:
+    # By identity: a comparison may run code of the application.
+    return any(other is function for _, other in entries)

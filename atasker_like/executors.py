@@ -57,7 +57,7 @@ __all__ = ["ProcessExecutor", "ThreadExecutor"]
 _KEPT_SPECS = 256
 
 #: Iterables whose items exist already, so that map() can submit them together.
-_PRESENT = (list, tuple, range, str, bytes)
+_PRESENT = frozenset((list, tuple, range, str, bytes))
 
 _numbers = count(1)
 _new_future = FutureView.__new__
@@ -139,7 +139,7 @@ class _LaneExecutor(Executor):
             spec = self._spec(fn)
             tasks: deque[Task[Any]] = deque()
             if buffersize is None:
-                present = all(type(items) in _PRESENT for items in iterables)
+                present = _PRESENT.issuperset(map(type, iterables))
                 self._submit(spec, calls, tasks, present)
                 return _results(tasks, deadline, None)
             ahead = _checks.count("buffersize", buffersize) * chunksize
@@ -289,7 +289,9 @@ def _results(tasks: deque[Task[Any]], deadline: float | None,
              supply: _Supply | None) -> Iterator[Any]:
     """Yield values in order. Cancel what has not begun when the iterator is closed."""
     try:
-        while tasks:
+        while True:
+            if not tasks:
+                return
             if supply is not None:
                 supply(tasks)
             # In no variable, as an iterator keeps no value that it has yielded.

@@ -94,7 +94,7 @@ def _install(quiet: bool) -> None:
     with _lock:
         if _finder is not None:
             return
-        for name in [name for name in sys.modules if name.partition(".")[0] == "atasker"]:
+        for name in _names_of_atasker():
             _replaced[name] = sys.modules.pop(name)
         _modes.legacy = True
         if _replaced and not quiet:
@@ -108,6 +108,15 @@ def _install(quiet: bool) -> None:
         _install_in_children()
 
 
+def _names_of_atasker() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == "atasker"]
+
+
+def _is_ours(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return getattr(spec, "loader", None) is _finder
+
+
 def uninstall() -> None:
     """Undo :func:`install`; names that were imported meanwhile stay. Any thread may call it."""
     global _finder
@@ -116,9 +125,8 @@ def uninstall() -> None:
             return
         if _finder in sys.meta_path:
             sys.meta_path.remove(_finder)
-        for name in _NAMES:
-            if getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None) is _finder:
-                del sys.modules[name]
+        for name in filter(_is_ours, _NAMES):
+            del sys.modules[name]
         sys.modules.update(_replaced)
         _replaced.clear()
         _finder = None
@@ -194,14 +202,23 @@ def _rename_classes(package: ModuleType) -> None:
     with _lock:
         if _finder is None:
             return              # uninstall() came in between
-        for home, names in _NAMES.items():
-            for name in names if home != "atasker" else ():
-                module = sys.modules.get(f"{_PACKAGE}.{package._HOME[name]}")
-                kind = getattr(module, name, None)
-                if (isinstance(kind, type) and name not in _renamed
-                        and kind.__module__.startswith(_PACKAGE + ".")):
-                    _renamed[name] = kind, kind.__module__
-                    kind.__module__ = home
+        for name, home in _names_to_change(package).items():
+            kind = getattr(sys.modules[f"{_PACKAGE}.{package._HOME[name]}"], name)
+            _renamed[name] = kind, kind.__module__
+            kind.__module__ = home
+
+
+def _names_to_change(package: ModuleType) -> dict[str, str]:
+    """Return the loaded classes that are not renamed, by name: each with its module of atasker."""
+    found: dict[str, str] = {}
+    for home, names in _NAMES.items():
+        for name in names if home != "atasker" else ():
+            module = sys.modules.get(f"{_PACKAGE}.{package._HOME[name]}")
+            kind = getattr(module, name, None)
+            if (isinstance(kind, type) and name not in _renamed
+                    and kind.__module__.startswith(_PACKAGE + ".")):
+                found.setdefault(name, home)
+    return found
 
 
 def _submodule(package: str, name: str) -> ModuleType:

@@ -302,8 +302,7 @@ class BoundTask(Generic[P, T_co], Decorated):
                 return _results(self._start_many(self._spec, batch, 0) if batch else tasks)
             calls = chain(batch, calls)
             try:
-                while self._submit_batch(calls, _BATCH, tasks, len(tasks)):
-                    pass
+                self._submit_all(calls, tasks)
                 return _results(tasks)
             except BaseException:
                 cancel_many(tasks)
@@ -315,8 +314,7 @@ class BoundTask(Generic[P, T_co], Decorated):
         tasks: deque[Task[Any]] = deque()
         try:
             if buffersize is None:
-                while self._submit_batch(calls, _BATCH, tasks, len(tasks)):
-                    pass
+                self._submit_all(calls, tasks)
             return self._results_shown(calls, buffersize, progress, total, tasks)
         except BaseException:
             cancel_many(list(tasks))
@@ -367,6 +365,10 @@ class BoundTask(Generic[P, T_co], Decorated):
             raise
         finally:
             cancel_many(list(pending))
+
+    def _submit_all(self, calls: Iterator[tuple[Any, ...]], tasks: Any) -> None:
+        while self._submit_batch(calls, _BATCH, tasks, len(tasks)):
+            pass
 
     def _submit_batch(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: Any,
                       first: int) -> bool:
@@ -426,7 +428,9 @@ def _results(tasks: list[Task[Any]]) -> Generator[Any, None, None]:
     """Yield values in order, and drop each task; cancel the others when the iterator is closed."""
     tasks.reverse()
     try:
-        while tasks:
+        while True:
+            if not tasks:
+                return
             # Task.value(), written out for a task that has succeeded. No variable may keep it.
             if tasks[-1]._status == COMPLETED and type(tasks[-1]._outcome) is not Failure:
                 yield tasks.pop()._outcome

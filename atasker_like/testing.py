@@ -162,7 +162,7 @@ class BackendContract:
             backend.write([(task_id, "1") for task_id in ids])
             backend.write([(ids[0], "2")])
             backend.delete(ids[1])
-            mine = [task_id for task_id in backend.keys() if task_id in set(ids)]
+            mine = filter(set(ids).__contains__, backend.keys())
             _same(sorted(mine), sorted([ids[0], *ids[2:]]))
 
     def test_forgotten_ids_are_not_listed(self) -> None:
@@ -174,7 +174,7 @@ class BackendContract:
             self.let_pass(backend, 60)
             backend.write([(other, "2")])
             self.let_pass(backend, 60)
-            _same([task_id for task_id in backend.keys() if task_id in (one, other)], [other])
+            _same(list(filter((one, other).__contains__, backend.keys())), [other])
 
     def test_a_large_text(self) -> None:
         with _closing(self.make_backend()) as backend:

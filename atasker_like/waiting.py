@@ -471,9 +471,13 @@ def _as_completed(things: list[Any], deadline: float | None,
     awaited = completed.awaited
     del things
     try:
-        while awaited.done:
+        while True:
+            if not awaited.done:
+                break
             yield awaited.done.popleft()            # in no variable, see _WaitSet
-        while awaited.left:
+        while True:
+            if not awaited.left:
+                return
             if not completed.wait(deadline):
                 raise awaited.timeout_error(timeout)
             yield completed.take()
@@ -593,9 +597,13 @@ async def _co_as_completed(things: list[Any], deadline: float | None,
     awaited = completed.awaited
     del things
     try:
-        while awaited.done:
+        while True:
+            if not awaited.done:
+                break
             yield awaited.done.popleft()            # in no variable, see _WaitSet
-        while awaited.left:
+        while True:
+            if not awaited.left:
+                return
             if not await completed.wait(deadline):
                 raise awaited.timeout_error(timeout) from None
             yield completed.take()

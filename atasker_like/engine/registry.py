@@ -75,6 +75,10 @@ class Registry:
                 return None
         return None
 
+    def in_state(self, *statuses: int) -> list[Task[Any]]:
+        """Return the live tasks in these states, in the order of their submission. (lock held)"""
+        return [task for task in self.live.values() if task._status in statuses]
+
     def add(self, task: Task[Any]) -> None:
         """Add a task and assign its number.
 

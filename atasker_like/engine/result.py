@@ -110,8 +110,7 @@ class Failure:
         try:
             # Add one note only, if a function raises the same error for many items. The error's own
             # attributes may raise.
-            if not any(str(other).startswith(beginning)
-                       for other in getattr(self.error, "__notes__", ())):
+            if not _begin_with(beginning, getattr(self.error, "__notes__", ())):
                 self.error.add_note(note)
         except BaseException as raised:     # its class refuses assignments, or questions
             if is_interrupt(raised):
@@ -168,6 +167,10 @@ class Failure:
                                  f"{class_name(type(self.error))}: {shown(self.error)}\n")
         except Exception:   # there is nowhere left to report it
             pass
+
+
+def _begin_with(beginning: str, notes: Any) -> bool:
+    return any(str(note).startswith(beginning) for note in notes)
 
 
 def _is_signature_error(text: str, name: str) -> bool:

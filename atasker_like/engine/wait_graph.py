@@ -454,14 +454,18 @@ def _warn_of_stuck_lane(lane: Any) -> None:
     from .stuck_lanes import stuck_lanes
 
     with _lock:
-        held = [] if lane not in stuck_lanes(_threads, _coroutines, LOOKED_AT) else [
-            _topic(task) for task in {*_coroutines, *_threads}
-            if task is not None and task._spec.lane is lane]
+        held = (_topics_of(lane) if lane in stuck_lanes(_threads, _coroutines, LOOKED_AT) else [])
     if held and _is_new(f"lane {lane.name}", *held):
         log.warning("%d task(s) hold all slots of a queue, lane or service, and wait for tasks of "
                     "it, which get none; the first is %s. Raise workers= of the queue or limit= of "
                     "the lane, set parallel = True in the task class of the service, or wait for "
                     "these tasks elsewhere", len(held), held[0])
+
+
+def _topics_of(lane: Any) -> list[str]:
+    """Return the topics of the tasks of a lane that wait. (lock held)"""
+    return [_topic(task) for task in {*_coroutines, *_threads}
+            if task is not None and task._spec.lane is lane]
 
 
 # -- circles ---------------------------------------------------------------------------------------

@@ -262,9 +262,13 @@ class Backpressure:
         The submitters that wait for room in the pool are not sorted by lane, so all of them do.
         """
         with self._pool.lock:
-            while lane.blocked_submitters:
+            while True:
+                if not lane.blocked_submitters:
+                    break
                 lane.blocked_submitters.popleft().release()
-            while self.blocked_submitters:
+            while True:
+                if not self.blocked_submitters:
+                    break
                 self.blocked_submitters.popitem()[0].release()
             self._full_lanes.discard(lane)
 

@@ -527,9 +527,8 @@ class Pool:
     def held_back(self) -> list[Task[Any]]:
         """Return the delayed tasks and those that wait in a paused lane."""
         with self.lock:
-            delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-            return delayed + [task for lane in self.run_queue.lanes if lane.paused
-                              for task in lane.tasks()]
+            paused = [lane.tasks() if lane.paused else [] for lane in self.run_queue.lanes]
+            return sum(paused, self.registry.in_state(DELAYED))
 
     def start_draining(self) -> None:
         """Let all lanes start tasks, as the pool is being stopped."""
@@ -543,13 +542,12 @@ class Pool:
     def tasks_of(self, lane: Lane) -> list[Task[Any]]:
         """Return the tasks of a lane that have not ended, in the order of their submission."""
         with self.lock:
-            return [task for task in self.registry.live.values() if task._spec.lane is lane]
+            return list(filter(lambda task: task._spec.lane is lane, self.registry.live.values()))
 
     def waiting_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not started."""
         with self.lock:
-            return [task for task in self.registry.live.values()
-                    if task._status in (QUEUED, DELAYED)]
+            return self.registry.in_state(QUEUED, DELAYED)
 
     def all_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not ended."""

@@ -41,6 +41,10 @@ def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
             pool.cancel(task, False)
 
 
+def _not_ended(tasks: Sequence[Task[Any]]) -> list[Task[Any]]:
+    return [task for task in tasks if not task.done()]
+
+
 def cancel_many(tasks: Sequence[Task[Any]], cause: str = "",
                 then: Callable[[], None] | None = None) -> int:
     """Cancel tasks of one or several pools, from the last to the first.
@@ -62,7 +66,7 @@ def cancel_many(tasks: Sequence[Task[Any]], cause: str = "",
     try:
         for pool, some in together.items():
             if pool.is_reentrant():
-                some = [task for task in some if not task.done()]
+                some = _not_ended(some)
                 if some:
                     pool.defer_to_thread(cancel_many, some[::-1], cause)
                 count += len(some)

@@ -195,6 +195,11 @@ class CoroutinePool(Pool):
         """See :meth:`Pool.abandon_all`."""
         return self._end_tasks(all_loops=True)
 
+    def _without_loop(self, all_loops: bool) -> list[Task[Any]]:
+        """Return the ended tasks whose coroutine has a closed loop, or any. (lock held)"""
+        return [task for task, mailbox in self._running.items() if task.done()
+                and (all_loops or mailbox.loop is None or mailbox.loop.is_closed())]
+
     def _end_tasks(self, all_loops: bool) -> list[str]:
         ended = []
         with self.lock:
@@ -218,10 +223,9 @@ class CoroutinePool(Pool):
                                               failure_of(task, error))
                     self._leave_line(task)
                 ended.append((task, held, waiters))
-            for task, mailbox in list(self._running.items()):
-                if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
-                    task._extra_fields().running = 0    # its cancelled coroutine has not ended
-                    self._leave(task)
+            for task in self._without_loop(all_loops):
+                task._extra_fields().running = 0    # its cancelled coroutine has not ended
+                self._leave(task)
             deferred = self._dispatch_deferred()
         for task, held, waiters in ended:
             self.lifecycle.notify(task, waiters, inline=False)

@@ -39,6 +39,21 @@ class PoolThread:
         self.awake: bool = False            # set once it is woken, cleared when it goes idle
         self.thread: threading.Thread | None = None
 
+    def has_task(self) -> bool:
+        """Return True if it runs a task that the pool has not given up. (lock held)"""
+        return self.task is not None and not self.abandoned
+
+    def is_idle(self) -> bool:
+        """Return True if it sleeps with nothing to do. (lock held)
+
+        It is idle, or its submission was interrupted.
+        """
+        return not self.awake and self.task is None and self.job is None
+
+    def is_forgotten(self) -> bool:
+        """Return True if it sleeps although it has a call to run. (lock held)"""
+        return not self.awake and self.job is not None
+
     def lend(self) -> None:
         """Lend the slot of this thread, as its function is about to wait."""
         self.pool._lend(self)

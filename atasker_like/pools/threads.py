@@ -20,6 +20,8 @@ application that the running tasks wait for: a deadlock.
 from __future__ import annotations
 
 from contextvars import copy_context
+from itertools import filterfalse
+from operator import attrgetter
 from sys import maxsize
 from time import perf_counter
 
@@ -124,8 +126,9 @@ class ThreadPool(Pool):
                         raise
                 if pool_thread is not None:
                     break
-                if self.backpressure.reject(task):
-                    return task
+                if not self.backpressure.reject(task):
+                    continue
+                return task
             if self.parking.waiters:
                 self.parking.unpark_one()
             if pool_thread.thread is None and not self.starter.start(pool_thread):
@@ -585,17 +588,15 @@ class ThreadPool(Pool):
         """See :meth:`Pool.abandon_all`. The functions go on in abandoned threads."""
         ended = []
         with self.lock:
-            for pool_thread in list(self._threads):
+            for pool_thread in filter(PoolThread.has_task, list(self._threads)):
                 task = pool_thread.task
-                if task is not None and not pool_thread.abandoned:
-                    self._abandon_task(pool_thread)
-                    task._extra_fields().cancel_requested = True
-                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
-                    if waiters is not None:
-                        ended.append((task, waiters))
+                assert task is not None
+                self._abandon_task(pool_thread)
+                task._extra_fields().cancel_requested = True
+                ended.append((task, self.lifecycle.finish(task, CANCELED, perf_counter())))
         for task, waiters in ended:
             self.lifecycle.notify(task, waiters, inline=False)
-        return [task.id for task, _ in ended]
+        return [task.id for task, waiters in ended if waiters is not None]
 
     # -- beside the queues -------------------------------------------------------------------------
 
@@ -622,7 +623,7 @@ class ThreadPool(Pool):
             self.min_size = min_size
             self._max_idle = self._max_idle_for(max_size)
             more = self.accepting and self.run_queue.waiting > 0
-            while len(self._idle) > max(self._max_idle, min_size):
+            for _ in range(len(self._idle) - max(self._max_idle, min_size)):
                 pool_thread = self._idle.pop(0)
                 pool_thread.detached = True
                 self._threads.discard(pool_thread)
@@ -654,11 +655,8 @@ class ThreadPool(Pool):
             pool_threads = list(self._threads)
             for pool_thread in pool_threads:
                 pool_thread.exit_when_idle = True
-                # It sleeps with nothing to do: it is idle, or its submission was interrupted.
-                if not pool_thread.awake and pool_thread.task is None and pool_thread.job is None:
-                    pool_thread.detached = True
-            forgotten = [pool_thread for pool_thread in pool_threads
-                         if not pool_thread.awake and pool_thread.job is not None]
+                pool_thread.detached |= pool_thread.is_idle()
+            forgotten = list(filter(PoolThread.is_forgotten, pool_threads))
             self._idle = []
             abandoned = set(self._abandoned)
         for pool_thread in pool_threads:
@@ -673,7 +671,7 @@ class ThreadPool(Pool):
             if pool_thread is not me and pool_thread not in abandoned and thread is not None:
                 thread.join(remaining(deadline))
         with self.lock:
-            self._threads = {one for one in self._threads if not one.detached}
+            self._threads = set(filterfalse(attrgetter("detached"), self._threads))
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""

@@ -136,7 +136,9 @@ class ThreadPoolView:
 
         def results() -> Iterator[Any]:
             try:
-                while tasks:
+                while True:
+                    if not tasks:
+                        return
                     if not (tasks[0].done() or tasks[0]._end(deadline)):
                         raise WaitTimeoutError("thread_pool.map: a result was not there in time; "
                                                "the calls that are left are cancelled")

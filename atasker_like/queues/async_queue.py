@@ -391,8 +391,9 @@ class AsyncQueue(TaskQueue):
                     return submit()
                 except QueueFullError:
                     await self._wait_for_room(spec)
-                if lane is not self._lane:
-                    raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
+                if lane is self._lane:
+                    continue
+                raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
         finally:
             blocked.done(entry)
 

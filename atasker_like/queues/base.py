@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import weakref
 from functools import partial
+from itertools import filterfalse
 from operator import attrgetter, countOf
 from threading import get_ident
 from time import perf_counter
@@ -170,8 +171,7 @@ class TaskQueue(Submitter):
             # and are refused if there is none.
             self._pause_lane(pause)
             self._resume_lane(failed)
-            under_way = [entry for entry in self._submissions.calls.copy()
-                         if self._is_refused(entry)]
+            under_way = list(filter(self._is_refused, self._submissions.calls.copy()))
             self._lane.wake_submitters()
 
             def resume_later() -> None:
@@ -299,8 +299,8 @@ class TaskQueue(Submitter):
             if self._running is not run:
                 return
             self._aborting = False
-            self._pauses = {reason for reason in self._pauses
-                            if not isinstance(reason, Task) or not reason.done()}
+            self._pauses = set(filterfalse(
+                lambda reason: isinstance(reason, Task) and reason.done(), self._pauses))
             self._running = None
             try:
                 self._update_lane()
@@ -544,7 +544,7 @@ class TaskQueue(Submitter):
         """
         with self._lock:
             if (self._running or self._submissions.is_in_current_thread()
-                    or any(task._status == STARTED for task in self._tasks.rest())):
+                    or self._tasks.has_running()):
                 raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: "
                                       "call join(), or wait for its run(), and reset() it then")
             started = self._started and not self._closing

@@ -202,15 +202,14 @@ class Checkpoint:
             # First, in one step: of two processes that begin at the same time, one finds the name
             # of the other. A transaction would stay open if an interrupt came before its end.
             self._execute("INSERT OR IGNORE INTO users VALUES (?, ?)", (namespace, function))
-            for (before,) in self._execute("SELECT function FROM users WHERE namespace=?",
-                                           (namespace,)):
-                if before != function:
-                    log.warning("namespace %r of checkpoint %s holds successes of %s, and is now "
-                                "used for %s: the inputs of the one count as those of the other. "
-                                "If they are not the same work, give each a namespace, or "
-                                "clear(%r)", namespace, self.path, before, function, namespace)
-                    self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)",
-                                  (namespace, function))
+            for (before,) in self._execute("SELECT function FROM users WHERE namespace=? "
+                                           "AND function<>?", (namespace, function)):
+                log.warning("namespace %r of checkpoint %s holds successes of %s, and is now "
+                            "used for %s: the inputs of the one count as those of the other. "
+                            "If they are not the same work, give each a namespace, or "
+                            "clear(%r)", namespace, self.path, before, function, namespace)
+                self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)",
+                              (namespace, function))
 
     def clear(self, namespace: str | Callable[..., Any] | None = None) -> int:
         """Forget the successes of a namespace or a function, or all of them; return their number.

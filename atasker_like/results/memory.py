@@ -54,11 +54,18 @@ class MemoryBackend(Backend):
             for task_id, text in entries:
                 texts[task_id] = text, now
                 texts.move_to_end(task_id)
-            while len(texts) > self.max_results:
+            for _ in range(self._count_old(now)):
                 texts.popitem(last=False)
-            if self.ttl is not None:
-                while texts and next(iter(texts.values()))[1] + self.ttl <= now:
-                    texts.popitem(last=False)
+
+    def _count_old(self, now: float) -> int:
+        """Return the number of texts that are expired or too many. (lock held)"""
+        count = 0
+        if self.ttl is not None:
+            for _, written in self._texts.values():
+                if written + self.ttl > now:
+                    break
+                count += 1
+        return max(count, len(self._texts) - self.max_results)
 
     def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""

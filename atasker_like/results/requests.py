@@ -133,9 +133,10 @@ def _exchange(path: str | None, line: bytes) -> bytes:
         connection.connect(path)
         connection.sendall(line)
         answer = b""
-        while not answer.endswith(b"\n"):
+        while True:
+            if answer.endswith(b"\n"):
+                return answer[:-1]
             part = connection.recv(MAX_MESSAGE)
             if not part or len(answer) > MAX_MESSAGE:
                 raise ConnectionError("it closed the connection without an answer")
             answer += part
-        return answer[:-1]

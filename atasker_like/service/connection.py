@@ -193,6 +193,12 @@ class Connection(LineProtocol):
         return (len(self._in_flight) >= server.max_in_flight
                 or self._bytes_in_flight > server.max_message or self._peer_not_reading)
 
+    def _process_line(self, line: bytes) -> None:
+        if len(line) > self._max_line:
+            self._reject_long_line()
+        elif line:                  # an empty line is allowed
+            self._handle(line)
+
     def _process_lines(self) -> None:
         """Handle the lines that have arrived, until too much is in flight."""
         if self._processing:
@@ -202,15 +208,13 @@ class Connection(LineProtocol):
         full = False
         self._processing = True
         try:
-            while lines and not self._closed:
+            while True:
+                if not lines or self._closed:
+                    break
                 full = self._is_full and not closing
                 if full:
                     break
-                line = lines.popleft()
-                if len(line) > self._max_line:
-                    self._reject_long_line()
-                elif line:                  # an empty line is allowed
-                    self._handle(line)
+                self._process_line(lines.popleft())
         finally:
             self._processing = False
         if not self._flushing:

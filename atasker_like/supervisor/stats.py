@@ -294,7 +294,7 @@ def running_ids(pool: Pool | None) -> tuple[str, ...]:
     if pool is None:
         return ()
     with pool.lock:
-        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+        running = pool.registry.in_state(STARTED)
     return tuple(task.id for task in running)
 
 

@@ -97,11 +97,12 @@ def _stack(frames: list[tuple[Any, int]]) -> str:
 
 def _of_coroutines(pool: Pool) -> list[str]:
     with pool.lock:
-        started = [task for task in pool.registry.live.values() if task._status == STARTED]
-        running = [(task, task._extra.placement) for task in started
-                   if task._extra is not None and task._extra.placement is not None]
+        running = [(task, None if task._extra is None else task._extra.placement)
+                   for task in pool.registry.in_state(STARTED)]
     parts = []
     for task, payload in running:
+        if payload is None:
+            continue
         # There is no asyncio task in the first step, and the loop may have tasks of its own kind.
         coroutine = getattr(payload[1], "get_coro", lambda: None)()
         if coroutine is None or getattr(coroutine, "cr_running", False):
@@ -129,7 +130,7 @@ def _awaiting(coroutine: Any) -> list[tuple[Any, int]]:
 
 def _of_executor(pool: ExternalPool) -> list[str]:
     with pool.lock:
-        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+        running = pool.registry.in_state(STARTED)
     return [_head(task, f"given to {pool.adapter.name}") + "  (which does not tell where)\n"
             for task in running]
 

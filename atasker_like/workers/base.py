@@ -310,8 +310,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
             if not claimed:                     # another start has come first
                 return False
             # A function of atasker gets them, too.
-            overrides = ({name: kwargs[name] for name in _OVERRIDES if name in kwargs}
-                         if _modes.legacy else {})
+            overrides = _overrides_in(kwargs) if _modes.legacy else {}
             self._worker_take_overrides(kwargs)
             parts = self.supervisor._supervisor_parts
             if not parts.state.is_running():
@@ -633,3 +632,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
     def _worker_waiting(self) -> int:
         return 0
+
+
+def _overrides_in(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: kwargs[name] for name in _OVERRIDES if name in kwargs}

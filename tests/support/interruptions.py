@@ -36,7 +36,7 @@ def sees_no_signal(frame):
       covers it.
     - In Python 3.12 and 3.13: at a jump back within a line, such as that of a comprehension. What a
       trace function raises there leaves the frame without its ``with`` and ``finally`` blocks. What
-      a signal handler raises does not.
+      a signal handler raises does so only where no block covers the jump: see test_bytecode.py.
     """
     if sys.version_info < (3, 11):
         return False

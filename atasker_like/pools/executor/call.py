@@ -29,3 +29,7 @@ class Call:
         self.revoked: bool = False      # the executor is to give it back
         self.alone: bool = False        # it goes in no bundle
         self.bundle: list[Call] = []   # the calls that it has the handle in common with, if any
+
+    def is_lost(self) -> bool:
+        """Return True if the executor was shut down and will not report its end. (lock held)"""
+        return self.submitted and self.adapter.is_shut_down()

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
+from itertools import filterfalse
+from operator import attrgetter
 from time import perf_counter
 
 from ..._ids import short_id
@@ -350,10 +352,9 @@ class ExternalPool(Pool):
     def _give_again(self, calls: list[Call]) -> None:
         """Give each call of a lost bundle by itself: only one of them has ended the worker."""
         with self.lock:
-            for call in calls:
-                if not call.done:
-                    call.handle, call.bundle, call.alone, call.submitted = None, [], True, False
-                    self._to_submit.append(call)
+            for call in filterfalse(attrgetter("done"), calls):
+                call.handle, call.bundle, call.alone, call.submitted = None, [], True, False
+                self._to_submit.append(call)
             deferred = self._dispatch_deferred()
         run_deferred(deferred)
 
@@ -474,8 +475,7 @@ class ExternalPool(Pool):
     def _fail_lost(self) -> None:
         """End the calls of an executor that was terminated and reports no more ends."""
         with self.lock:
-            lost = [call for call in self._calls
-                    if call.adapter.is_shut_down() and call.submitted]
+            lost = list(filter(Call.is_lost, self._calls))
         for call in lost:
             self._overtake(call)
             error = broken(call.task, call.adapter, None, "was terminated with")
@@ -604,9 +604,8 @@ class ExternalPool(Pool):
     def abandon_all(self) -> list[str]:
         """See :meth:`Pool.abandon_all`. The calls that the executor runs go on there."""
         with self.lock:
-            for call in list(self._calls):
-                if not self._withdraw(call):
-                    call.abandoned = call.cancel_requested = True
+            for call in filterfalse(self._withdraw, list(self._calls)):
+                call.abandoned = call.cancel_requested = True
             left = list(self._calls)
         ended = super().abandon_all()
         for call in left:

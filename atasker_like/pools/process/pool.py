@@ -159,8 +159,9 @@ class ProcessPool(ProcessSet):
                         raise
                 if self.parking.waiters:
                     self.parking.unpark_one()
-                if deferred is not None or self.backpressure.reject(task):
-                    break
+                if deferred is None and not self.backpressure.reject(task):
+                    continue
+                break
             if deferred:
                 run_and_launch(deferred)    # no line may follow: see DeferredWriter.commit()
         except BaseException:
@@ -395,7 +396,9 @@ class ProcessPool(ProcessSet):
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
-            while self._idle and self._alive() > self.run_queue.slots:
+            while True:
+                if not self._idle or self._alive() <= self.run_queue.slots:
+                    break
                 self._close_when_idle(self._idle[0])
             more = self.run_queue.waiting > 0 or (self.accepting and self.starter.needs_process())
         if more:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from itertools import filterfalse
 
 from ..._log import log
 from ..._patched import close, made_anew
@@ -111,9 +112,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 if ended is not None and server_status(ended) == NO_GUARD:
                     raise UnguardedMainError() from None
             raise
-        for pipe in theirs:
-            if pipe not in ours:
-                close_pipe(pipe)
+        for pipe in filterfalse(ours.__contains__, theirs):
+            close_pipe(pipe)
         server = fork_server() if method == "forkserver" else None
     return PoolProcess(process, ours, quota, server, files_of(process))
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+from itertools import filterfalse
+from operator import attrgetter
 from time import monotonic
 
 from .child import STACKS_SIGNAL
@@ -31,13 +33,14 @@ def stacks_of(pool: AskingPool) -> dict[int, tuple[str | None, str]]:
     """
     with pool.lock:
         asked = [(process, process.inflight[0].id if process.inflight else None)
-                 for process in pool._processes if not process.closed]
+                 for process in filterfalse(attrgetter("closed"), pool._processes)]
         files = {process.pid: os.dup(process.stacks_fd) for process, _ in asked}
     answers: dict[int, tuple[str | None, str]] = {}
     try:
         for process, _ in asked:
             _read_now(files[process.pid])       # discard a late answer to an earlier call
-        willing = [process.pid for process, _ in asked if process.ready and _ask(process.pid)]
+        willing = [process.pid if process.ready and _ask(process.pid) else None
+                   for process, _ in asked]
         deadline = monotonic() + PATIENCE
         for process, task_id in asked:
             text = _answer(files[process.pid], deadline) if process.pid in willing else ""
@@ -55,12 +58,12 @@ def _ask(pid: int) -> bool:
         return False
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            for line in file:
-                if (line.startswith("SigCgt:")
-                        and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1):
-                    return False
+            lines = file.read().splitlines()
     except OSError:
-        pass
+        lines = []
+    for line in lines:
+        if line.startswith("SigCgt:") and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1:
+            return False
     try:
         os.kill(pid, STACKS_SIGNAL)
     except OSError:
