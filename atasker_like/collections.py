@@ -19,8 +19,7 @@ from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, Callable, Iterable, Mapping, Optional, Tuple, TypeVar, Union,
-                        overload)
+    from typing import Any, Callable, Iterable, Mapping, Optional, Tuple, TypeVar, Union, overload
 
     from .engine.task import Task
     from .supervisor.supervisor import TaskSupervisor
