@@ -21,7 +21,7 @@ from .engine.task import COMPLETED, Task
 from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .pools.cancelling import cancel_many
-from .supervisor.supervisor import TaskSupervisor
+from .supervisor.supervisor import TaskSupervisor, made_on_first_use
 from .waiting import shows_progress, watch_tasks
 
 TYPE_CHECKING = False
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundTask", "background_task", "co_mp_apply", "current_task", "task_supervisor"]
 
 #: The supervisor of this process.
-task_supervisor: TaskSupervisor = TaskSupervisor("default")
+task_supervisor: TaskSupervisor = made_on_first_use("default")
 
 
 def supervisor_or_default(supervisor: TaskSupervisor | None) -> TaskSupervisor:

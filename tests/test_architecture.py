@@ -125,9 +125,11 @@ LAYERS = [
         "pools.threads",
     ],
     [
+        "supervisor.attributes",
         "supervisor.overrides",
         "supervisor.snapshots",
         "supervisor.interpreter_exit",
+        "supervisor.unmade_parts",
         "supervisor.ownership",
         "supervisor.run_state",
         "supervisor.late_starts",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .._checks import seconds_or_none
 from .._log import log
+from .attributes import TIMEOUT_MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
     from ..pools.base import Pool
     from .ownership import BackReference
 
-__all__ = ["TIMEOUT_MESSAGE", "LateStartMonitor", "late_limit"]
+__all__ = ["LateStartMonitor"]
 
 #: Seconds from the submission of a task to its start after which it is late.
 TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5, 10
 
 #: The most tasks that one report logs each; it counts the rest.
 MOST_LOGGED = 10
-
-TIMEOUT_MESSAGE = ("supervisor {supervisor_id}: task {name} ({task_id}) started {time_spent:.1f} s "
-                   "after it was queued; give the pool more slots, or the task a more urgent "
-                   "priority")
 
 
 class LateStartMonitor:
@@ -86,15 +83,3 @@ def _message(supervisor: Any, task: Task[Any], waited: float) -> str:
         log.error("supervisor %s: timeout_message %r cannot be filled in (%s: %s); it may name %s",
                   supervisor.id, template, type(error).__name__, error, ", ".join(fields))
         return TIMEOUT_MESSAGE.format(**fields)
-
-
-def late_limit(level: str, doc: str) -> Any:
-    """Return a property of a supervisor that reads and sets the limit of a level."""
-    def get(self: Any) -> Any:
-        return getattr(self._supervisor_parts.pools.late_starts, level)
-
-    def set_limit(self: Any, seconds: Any) -> None:
-        pools = self._supervisor_parts.pools
-        pools.late_starts.set_limit(level, seconds, pools.by_kind.values())
-
-    return property(get, set_limit, doc=doc)

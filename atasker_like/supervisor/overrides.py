@@ -38,22 +38,7 @@ if TYPE_CHECKING:
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
     StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]], int], List[Task[Any]]]
 
-    replaceable = property
-else:
-    class replaceable:
-        """A property without a setter, which a subclass or an instance may replace.
-
-        Subclasses that were written for atasker may use a name that atasker does not have.
-        """
-
-        def __init__(self, get):
-            self.__doc__ = get.__doc__
-            self._get = get
-
-        def __get__(self, instance, owner=None):
-            return self if instance is None else self._get(instance)
-
-__all__ = ["Marks", "Overrides", "replaceable"]
+__all__ = ["Marks", "Overrides"]
 
 
 class Overrides:

@@ -17,55 +17,40 @@ leads to the supervisor: see ``ownership.py``.
 """
 from __future__ import annotations
 
-from .._checks import a_kind
-from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorError, TaskNotFoundError
+from .overrides import Overrides
 from .ownership import BackReference
 from .pool_manager import PoolManager
-from .run_state import NEW, RunState
+from .run_state import RunState
 from .schedulers import SchedulerRegistry
 from .shutdown import Shutdown
 from .spec_factory import SpecFactory
+from .stats import take_info, take_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .interpreter_exit import Supervisor
     from .job_schedulers import JobSchedulerRegistry
-    from .overrides import Overrides
     from .process_pools import ProcessPools
+    from .stats import Info, Stats
 
-__all__ = ["NOT_MADE", "Parts", "live_task"]
-
-
-class _NotMade:
-    """In the position of the parts of a supervisor whose constructor has not run."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):       # asked for by inspect and its like
-            raise AttributeError(name)
-        raise SupervisorError("the supervisor is not made yet: its class has an __init__() of its "
-                              "own, which must call super().__init__() before it uses the "
-                              "supervisor")
-
-
-NOT_MADE: Any = _NotMade()
+__all__ = ["Parts"]
 
 
 class Parts:
     """The parts of one supervisor.
 
-    :param overrides: the methods that its class overrides, or None.
+    :param base: the class whose methods that of the supervisor may override.
     :param sizes: the first sizes of the thread pool; None for the default.
     """
 
-    def __init__(self, supervisor: Supervisor, overrides: Overrides | None,
+    def __init__(self, supervisor: Any, base: type,
                  **sizes: int | None) -> None:
         self.back: BackReference = BackReference(supervisor)
         self.state: RunState = RunState(supervisor.id)
         self.pools: PoolManager = PoolManager(self.state, self.back, **sizes)
-        self.specs: SpecFactory = SpecFactory(self.state, self.back, self.pools, overrides)
+        self.specs: SpecFactory = SpecFactory(self.state, self.back, self.pools,
+                                              Overrides.of(supervisor, base))
         self.schedulers: SchedulerRegistry = SchedulerRegistry(self.state)
         self.shutdown: Shutdown = Shutdown(self.state, self.pools, self.schedulers)
         self._processes: ProcessPools | None = None
@@ -98,9 +83,17 @@ class Parts:
                     jobs = self.schedulers.jobs = JobSchedulerRegistry(self.state, self.pools)
         return jobs
 
+    def info(self, supervisor: Any, *what: Any) -> Info:
+        """See ``TaskSupervisor.get_info``."""
+        return take_info(supervisor, *what)
+
+    def stats(self) -> Stats:
+        """See ``TaskSupervisor.stats``."""
+        return take_stats(self.pools.by_kind)
+
     def in_use(self) -> bool:
         """Return True if there may be something to end."""
-        return self.state.phase != NEW or self.pools.in_use()
+        return not self.state.is_new() or self.pools.in_use()
 
     def renew_locks(self) -> None:
         """Take locks that suit the threads of the application, which has replaced them."""
@@ -114,22 +107,3 @@ class Parts:
         self.shutdown.reset_after_fork()
         self.pools.reset_after_fork()
         self.schedulers.reset_after_fork()
-
-
-def live_task(supervisor: Supervisor, task: Task[Any] | str | None,
-              task_id: str | None = None) -> Task[Any]:
-    """Return the task, or the one that has the id.
-
-    :raises InvalidTypeError: the argument is not a task.
-    :raises TaskNotFoundError: no live task has the id.
-    """
-    if isinstance(task, Task):
-        return task
-    if task is not None and not isinstance(task, str):
-        raise InvalidTypeError(f"task takes a Task, not {a_kind(task)}")
-    task_id = task or task_id
-    found: Task[Any] | None = None if task_id is None else supervisor.get_task(task_id)
-    if found is None:
-        raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "
-                                "when it ends")
-    return found

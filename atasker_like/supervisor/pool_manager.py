@@ -21,11 +21,12 @@ from ..options import ON_FULL
 from ..pools.cancelling import cancel_many
 from ..pools.coroutines import CoroutinePool
 from ..pools.threads import ThreadPool
+from .attributes import SIZES
 from .interpreter_exit import follow_threads
 from .late_starts import LateStartMonitor
 from .run_state import NEW, RUNNING
 # Not in a function: a signal handler may call one in the middle of such an import.
-from .snapshots import TasksById
+from .snapshots import AloopsByName, TasksById
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +52,7 @@ if TYPE_CHECKING:
         def close(self, deadline: float | None) -> int: ...
         def is_here(self) -> bool: ...
 
-__all__ = ["FormerName", "SIZES", "PoolManager", "checked_limits", "checked_sizes", "size_of",
-           "total_slots", "with_min_size"]
-
-#: The sizes of a pool: slots for tasks of any priority, and those in reserve.
-SIZES = "pool_size", "reserve_normal", "reserve_high"
+__all__ = ["PoolManager", "checked_limits", "checked_sizes", "total_slots", "with_min_size"]
 
 #: Slots of the thread pool for each CPU, and those of each reserve: as in atasker.
 THREADS_PER_CPU, RESERVE = 5, 5
@@ -232,6 +229,10 @@ class PoolManager:
             if tt is None or tt == kind:
                 found.update(pool.live_tasks())
         return found
+
+    def aloops(self) -> dict[str, ALoop]:
+        """Return the loops by name; a pickle of the answer holds plain copies."""
+        return AloopsByName(self.loops.aloops)
 
     def has_live_tasks(self) -> bool:
         """Return True if a task has not ended."""
@@ -410,37 +411,3 @@ class PoolManager:
         """Have the backend forget a supervisor that has ended."""
         if self.recorder is not None:
             self.recorder.backend.detach(self.recorder)
-
-
-def size_of(pool: str, name: str) -> Any:
-    """Return a property of a supervisor that reads and sets a size of a pool, "thread" or "mp"."""
-    slots = {"pool_size": "tasks of any priority",
-             "reserve_normal": "tasks of priority NORMAL and higher",
-             "reserve_high": "tasks of priority HIGH and higher"}[name]
-
-    def get(self: Any) -> Any:
-        parts = self._supervisor_parts
-        sizes = parts.pools.thread_sizes if pool == "thread" else parts.processes.sizes
-        return sizes[name]
-
-    def set_size(self: Any, size: int) -> None:
-        getattr(self, f"set_{pool}_pool")(**{name: size})
-
-    which = "Slots" if name == "pool_size" else "More slots"
-    kind = "thread" if pool == "thread" else "process"
-    return property(get, set_size, doc=f"{which} of the {kind} pool for {slots}. It may be "
-                                       f"assigned; see :meth:`set_{pool}_pool`.")
-
-
-class FormerName:
-    """A private attribute of an earlier version that gives a field of the pool manager.
-
-    Without ``__set__``: a subclass may use the name for a field of its own.
-    """
-
-    def __init__(self, field: str) -> None:
-        self._field = field
-
-    def __get__(self, supervisor: Any, owner: type | None = None) -> Any:
-        return self if supervisor is None else getattr(supervisor._supervisor_parts.pools,
-                                                       self._field)

@@ -10,8 +10,9 @@ from .. import _checks, _modes
 from .._checks import a_kind, plain_or_none, seconds_or_none
 from .._inspect import has_method
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
+from .attributes import SIZES
 from .interpreter_exit import arm, follow_threads
-from .pool_manager import SIZES, checked_limits, checked_sizes, total_slots, with_min_size
+from .pool_manager import checked_limits, checked_sizes, total_slots, with_min_size
 from .run_state import NEW, RUNNING, STOPPED, STOPPING
 
 TYPE_CHECKING = False

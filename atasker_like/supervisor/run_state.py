@@ -40,6 +40,10 @@ class RunState:
         #: without a lock: append() and popleft() are atomic, on a free-threaded build too.
         self._exit_waiters: deque[Callable[[], None]] = deque()
 
+    def is_new(self) -> bool:
+        """Return True before the first start."""
+        return self.phase == NEW
+
     def is_running(self) -> bool:
         """Return True between start and stop."""
         return self.phase == RUNNING

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from .. import _modes
 from ..constants import TT_MP, TT_THREAD, TaskType
 from ..engine.task import DELAYED, STARTED
-from .pool_manager import SIZES
+from .attributes import SIZES
 from .snapshots import JobSchedulersByName
 
 TYPE_CHECKING = False

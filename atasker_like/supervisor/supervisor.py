@@ -13,15 +13,10 @@ from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
 from ..errors import SupervisorError
+from .attributes import TIMEOUT_MESSAGE, FormerName, late_limit, live_task, replaceable, size_of
 from .interpreter_exit import follow_threads, supervisors
-from .late_starts import TIMEOUT_MESSAGE, late_limit
-from .overrides import Overrides, replaceable
 from .ownership import hand_over
-from .parts import NOT_MADE, Parts, live_task
-from .pool_manager import FormerName, size_of
-from .run_state import NEW
-from .snapshots import AloopsByName
-from .stats import Info, Stats, StopReport, take_info, take_stats
+from .unmade_parts import NOT_MADE, PartsOnFirstUse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +36,13 @@ if TYPE_CHECKING:
     from ..pools.base import Pool
     from ..pools.process.serializer import SerializerModule
     from ..pools.views import ThreadPoolView
+    from .parts import Parts
+    from .stats import Info, Stats, StopReport
 
     R = TypeVar("R")
     StartMethod = Literal["forkserver", "spawn", "fork"]
 
-__all__ = ["TaskSupervisor"]
+__all__ = ["TaskSupervisor", "made_on_first_use"]
 
 _numbers = count(1)
 
@@ -78,21 +75,22 @@ class TaskSupervisor(NoExecutor):
     #: The same for ``timeout_critical``.
     timeout_critical_func: Callable[[Task[Any]], Any] | None = None
 
+    daemon: bool = False        # start() sets it
+    poll_delay: float = 0.1     # accepted for old applications: nothing here polls
+
     _supervisor_parts: Parts = NOT_MADE     # until __init__() has come to its end
 
     def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
                  reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
         self.id: str = supervisor_id or f"supervisor-{next(_numbers)}"
-        self.daemon: bool = False
-        self.poll_delay: float = 0.1  # accepted for old applications: nothing here polls
-        parts = Parts(self, Overrides.of(self, TaskSupervisor), pool_size=pool_size,
-                      reserve_normal=reserve_normal, reserve_high=reserve_high)
-        self._supervisor_parts = parts
+        self._supervisor_parts = _make_parts(self, pool_size=pool_size,
+                                             reserve_normal=reserve_normal,
+                                             reserve_high=reserve_high)
         supervisors.add(self)
 
     def __del__(self) -> None:
         # Python clears the names of modules at its end, and may delete objects after that.
-        if self._supervisor_parts is not NOT_MADE and hand_over is not None:
+        if hand_over is not None:
             hand_over(self)
 
     # -- lifecycle -----------------------------------------------------------------------------
@@ -169,7 +167,7 @@ class TaskSupervisor(NoExecutor):
         been started, as in atasker.
         """
         state = self._supervisor_parts.state
-        if not (_modes.legacy and state.phase == NEW):
+        if not (_modes.legacy and state.is_new()):
             state.stopped.wait()
 
     def __enter__(self) -> TaskSupervisor:
@@ -505,11 +503,11 @@ class TaskSupervisor(NoExecutor):
         :param schedulers: False leaves these out (default: True).
         :param async_job_schedulers: False leaves these out (default: True).
         """
-        return take_info(self, tt, aloops, schedulers, async_job_schedulers)
+        return self._supervisor_parts.info(self, tt, aloops, schedulers, async_job_schedulers)
 
     def stats(self) -> Stats:
         """Return depths, counts and percentiles of times, as a frozen :class:`Stats`."""
-        return take_stats(self._supervisor_parts.pools.by_kind)
+        return self._supervisor_parts.stats()
 
     def dump(self, file: Any = None) -> None:
         """Write the stacks of all running tasks.
@@ -588,7 +586,7 @@ class TaskSupervisor(NoExecutor):
 
     def get_aloops(self) -> dict[str, ALoop]:
         """Return the loops by name. A pickle of it holds plain copies, see :class:`Info`."""
-        return AloopsByName(self._supervisor_parts.pools.loops.aloops)
+        return self._supervisor_parts.pools.aloops()
 
     @property
     def aloops(self) -> dict[str, ALoop]:
@@ -748,4 +746,21 @@ class TaskSupervisor(NoExecutor):
 
     def __repr__(self) -> str:
         parts = self._supervisor_parts
-        return f"<{type(self).__name__} {self.id} {parts.state.phase}>"
+        phase = "new" if isinstance(parts, PartsOnFirstUse) else parts.state.phase
+        return f"<{type(self).__name__} {self.id} {phase}>"
+
+
+def _make_parts(supervisor: Any, **sizes: int | None) -> Parts:
+    # Here, so that the import of the package does not load the pools.
+    from .parts import Parts
+
+    return Parts(supervisor, TaskSupervisor, **sizes)
+
+
+def made_on_first_use(supervisor_id: str) -> TaskSupervisor:
+    """Return a supervisor of the default sizes whose parts its first use makes."""
+    supervisor = TaskSupervisor.__new__(TaskSupervisor)
+    supervisor.id = supervisor_id
+    unmade: Any = PartsOnFirstUse(supervisor, _make_parts)
+    supervisor._supervisor_parts = unmade
+    return supervisor

@@ -9,7 +9,7 @@ import atasker_like
 from atasker_like import (TT_COROUTINE, SupervisorError, TaskSupervisor, background_task,
                           background_worker, wait_completed)
 from atasker_like.supervisor import interpreter_exit
-from atasker_like.supervisor.pool_manager import FormerName
+from atasker_like.supervisor.attributes import FormerName
 from tests.support import PATIENCE
 from tests.support.threads import started, wait_for
 
