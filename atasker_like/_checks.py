@@ -314,25 +314,25 @@ def ends_traceback(function: F) -> F:
     It is not for functions that submit tasks: an interrupt would lose these in the wrapper. They
     call :func:`cut_frames`.
     """
-    @wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            cut_frames(error)
-            del args, kwargs        # the traceback may refer to this frame
-            raise
-
-    @wraps(function)
-    async def co_checked(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await function(*args, **kwargs)
-        except BaseException as error:
-            cut_frames(error)
-            del args, kwargs        # the traceback may refer to this frame
-            raise
-
-    wrapper: Any = co_checked if function.__code__.co_flags & _CO_COROUTINE else checked
+    wrapper: Any
+    if function.__code__.co_flags & _CO_COROUTINE:
+        @wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await function(*args, **kwargs)
+            except BaseException as error:
+                cut_frames(error)
+                del args, kwargs        # the traceback may refer to this frame
+                raise
+    else:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                cut_frames(error)
+                del args, kwargs        # the traceback may refer to this frame
+                raise
     return wrapper      # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""The parts of task_supervisor: the import of the package does not make them, the first use does."""
+"""The parts of task_supervisor: the first use makes them, the import of the package does not."""
 import os
 import signal
 import sys
