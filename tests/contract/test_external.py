@@ -34,7 +34,8 @@ class Manual(Executor):
     def __init__(self, size=2):
         self._max_workers = size
         self.calls = []
-        self.came = threading.Semaphore(0)
+        self.awaited = 0        # so many calls the test has waited for
+        self.came = threading.Condition()
         self.refusal = None
         self.locks = []
         self.guilty = 0
@@ -44,13 +45,16 @@ class Manual(Executor):
         if self.refusal is not None:
             raise self.refusal
         future = Future()
-        self.calls.append((future, function, args))
-        self.came.release()
+        with self.came:
+            self.calls.append((future, function, args))
+            self.came.notify_all()
         return future
 
     def wait(self, count=1):
-        for _ in range(count):
-            assert self.came.acquire(timeout=PATIENCE), "nothing was submitted to the executor"
+        self.awaited += count
+        with self.came:
+            assert self.came.wait_for(lambda: len(self.calls) >= self.awaited, PATIENCE), (
+                "nothing was submitted to the executor")
 
     def begin(self, number):
         future, function, args = self.calls[number]
@@ -64,8 +68,7 @@ class Manual(Executor):
     def finish(self, count):
         """Run so many calls, from the first on, as they come."""
         for number in range(count):
-            while len(self.calls) <= number:
-                self.wait()
+            self.wait(max(0, number + 1 - self.awaited))
             if not self.calls[number][0].done():
                 self.run(number)
 
