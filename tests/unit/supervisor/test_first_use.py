@@ -1,7 +1,6 @@
 """The parts of task_supervisor: the first use makes them, the import of the package does not."""
 import os
 import signal
-import sys
 import threading
 
 import pytest
