@@ -72,6 +72,8 @@ def engine(name):
                           processes=apart, dashboard_address=None, silence_logs=50,
                           **where) as cluster, Client(cluster) as client:
             yield client.get_executor()
+            # A nanny that is starting another worker for one that has died cannot be closed.
+            client.wait_for_workers(2 if apart else 1, timeout=60)
     elif name == "ray":
         import ray
         ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False,
