@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ADDRESS_PREFIX", "ResultWriter", "is_id"]
 
-#: Seconds of one linger, after which the writer compares the number of tasks that ended.
-LINGER = 0.02
+#: Seconds of one linger, after which the writer compares the number of tasks that ended; and of one
+#: when none is alive.
+LINGER, LAST_LINGER = 0.02, 0.002
 #: Tasks that end in that time under high load: 10 000 a second.
 BUSY_COUNT = 200
 #: Seconds, and tasks, after which the writer stores them under high load, too.
@@ -458,16 +459,22 @@ class ResultWriter:
 
     def _linger(self) -> None:
         """Wait while many tasks end."""
-        before = None
+        before, pause = None, LINGER
         while self._running and not self._flush_requests and monotonic() < self._linger_end:
             count = len(self._queue)
             if count > MAX_QUEUED:
                 self._linger_end = 0.0
                 return
-            if before is not None and count - before < BUSY_COUNT:
-                return
+            if before is not None:
+                if (count - before) * LINGER < BUSY_COUNT * pause:
+                    return
+                # Without live tasks, this is probably the end of a burst.
+                pause = LINGER if self._has_live_tasks() else LAST_LINGER
             before = count
-            self._wakeup.acquire(True, LINGER)
+            self._wakeup.acquire(True, pause)
+
+    def _has_live_tasks(self) -> bool:
+        return any(pool.registry.live for pool in self._pools())
 
     def _write_all(self) -> None:
         """Store all results so far.

@@ -117,6 +117,38 @@ def test_a_flush_does_not_wait_for_the_end_of_a_burst(kept, store, monkeypatch):
     assert store.states() == [TaskState.SUCCESS] * 25
 
 
+class Bursts:
+    """In the position of the writer's lock: tasks end during the first waits for it."""
+
+    def __init__(self, writer, counts):
+        self.writer, self.counts, self.pauses = writer, counts, []
+
+    def acquire(self, blocking=True, timeout=-1):
+        self.pauses.append(timeout)
+        if self.counts:
+            self.writer._queue.extend([None] * self.counts.pop(0))
+
+
+@pytest.mark.parametrize("alive, counts, pauses", [
+    (True, [], [module.LINGER]),
+    (True, [1000, 1000], [module.LINGER] * 3),
+    (False, [], [module.LINGER]),
+    (False, [1000], [module.LINGER, module.LAST_LINGER]),
+    (False, [1000, 1000], [module.LINGER, module.LAST_LINGER, module.LAST_LINGER])])
+def test_writer_waits_less_if_no_task_is_alive_after_a_burst(make_supervisor, store, alive, counts,
+                                                             pauses):
+    supervisor = make_supervisor()
+    writer = store.attach(supervisor)       # it has no thread
+    go_on = threading.Event()
+    if alive:
+        supervisor.put_task(go_on.wait, (PATIENCE,))
+    writer._running, writer._linger_end = True, monotonic() + PATIENCE
+    writer._wakeup = bursts = Bursts(writer, counts)
+    writer._linger()
+    go_on.set()
+    assert bursts.pauses == pauses
+
+
 def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
     """When all is stored, the thread sleeps: it takes its lock without a timeout."""
     calls = []
