@@ -527,8 +527,10 @@ class Pool:
     def held_back(self) -> list[Task[Any]]:
         """Return the delayed tasks and those that wait in a paused lane."""
         with self.lock:
-            paused = [lane.tasks() if lane.paused else [] for lane in self.run_queue.lanes]
-            return sum(paused, self.registry.in_state(DELAYED))
+            held = self.registry.in_state(DELAYED)
+            for lane in self.run_queue.lanes:
+                held += lane.tasks() if lane.paused else []
+            return held
 
     def start_draining(self) -> None:
         """Let all lanes start tasks, as the pool is being stopped."""
