@@ -11,7 +11,9 @@ from . import _modes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    N = TypeVar("N", bound=IntEnum)
 
 __all__ = [
     "Priority", "TaskType", "TaskStatus",
@@ -22,23 +24,28 @@ __all__ = [
 ]
 
 
-class _Number(IntEnum):
-    """A number with a name, which only the repr shows."""
+def _repr(number: Any) -> str:
+    # Programs that were written for plain numbers print lists and dicts of them.
+    return int.__repr__(number) if _modes.legacy else IntEnum.__repr__(number)
 
+
+def _reduce_ex(number: Any, protocol: Any) -> tuple[type[int], tuple[int]]:
+    # A program that loads the number need not have this package.
+    return int, (int(number),)
+
+
+def _plain_numbers(kind: type[N]) -> type[N]:
+    """Have the members of an IntEnum show and pickle as numbers; only the repr shows the name."""
+    kind.__repr__ = _repr           # type: ignore[method-assign]
+    kind.__reduce_ex__ = _reduce_ex     # type: ignore[assignment, method-assign]
     # Before Python 3.11 the str() of an IntEnum is its name, and format() goes by str().
-    __str__ = int.__repr__
-    __format__ = int.__format__     # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        # Programs that were written for plain numbers print lists and dicts of them.
-        return int.__repr__(self) if _modes.legacy else IntEnum.__repr__(self)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[type[int], tuple[int]]:
-        # A program that loads the number need not have this package.
-        return int, (int(self),)
+    kind.__str__ = int.__repr__     # type: ignore[method-assign]
+    kind.__format__ = int.__format__    # type: ignore[method-assign]
+    return kind
 
 
-class Priority(_Number):
+@_plain_numbers
+class Priority(IntEnum):
     """The four named priorities. Lower runs first; any other integer may be used as well.
 
     It is a constant for all threads.
@@ -53,7 +60,8 @@ class Priority(_Number):
     LOW = 200
 
 
-class TaskType(_Number):
+@_plain_numbers
+class TaskType(IntEnum):
     """The kinds of task: run in an event loop, in a pool thread or in a pool process.
 
     >>> background_task(pow)(2, 3).tt == TaskType.THREAD
@@ -65,7 +73,8 @@ class TaskType(_Number):
     MP = 2
 
 
-class TaskStatus(_Number):
+@_plain_numbers
+class TaskStatus(IntEnum):
     """The states of a task. ``COMPLETED`` and ``CANCELED`` are final.
 
     It is a constant for all threads.
