@@ -7,14 +7,13 @@ in a wait. Infinity is the same as None where None sets no limit, and is refused
 from __future__ import annotations
 
 import sys
-from functools import wraps
 from sys import float_info
 from types import FunctionType
 
 from . import _modes
+from ._core_errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 from ._inspect import described, generator_kind, is_coroutine_function, name_of, shown, traceback_of
 from ._log import log
-from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -316,7 +315,6 @@ def ends_traceback(function: F) -> F:
     """
     wrapper: Any
     if function.__code__.co_flags & _CO_COROUTINE:
-        @wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await function(*args, **kwargs)
@@ -325,7 +323,6 @@ def ends_traceback(function: F) -> F:
                 del args, kwargs        # the traceback may refer to this frame
                 raise
     else:
-        @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 return function(*args, **kwargs)
@@ -333,6 +330,13 @@ def ends_traceback(function: F) -> F:
                 cut_frames(error)
                 del args, kwargs        # the traceback may refer to this frame
                 raise
+    # As functools.wraps() does, which takes a part of the time that the package needs to load.
+    wrapper.__wrapped__ = function
+    wrapper.__module__ = function.__module__
+    wrapper.__name__ = function.__name__
+    wrapper.__qualname__ = function.__qualname__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__annotations__ = function.__annotations__
     return wrapper      # type: ignore[no-any-return]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from ._checks import cut_frames, ends_traceback, plain
+from ._core_errors import InvalidTypeError
 from ._generics import Generic, T_co
 from ._inspect import attribute_of
-from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ import sys
 from operator import index
 
 from ._checks import ends_traceback
-from ._ids import short_id
+from ._core_errors import InvalidTypeError, RetryRequest, TaskRetryError
 from ._inspect import shown
-from .errors import InvalidTypeError, RetryRequest, TaskRetryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from ._checks import Seconds
 
-__all__ = ["Attempt", "RemoteTaskView", "plain_number"]
+__all__ = ["Attempt", "plain_number"]
 
 
 class Attempt:
@@ -111,33 +110,3 @@ def plain_number(number: float) -> float:
         return index(number)        # type: ignore[arg-type]
     except TypeError:
         return float(number)
-
-
-class RemoteTaskView(Attempt):
-    """The running task, in the other process in which its function runs."""
-
-    __slots__ = ("id", "name", "attempts", "_retries")
-
-    def __init__(self, task_id: str, name: str, attempts: int, retries: int) -> None:
-        self.id: str = task_id
-        self.name: str = name
-        self.attempts: int = attempts
-        self._retries: int = retries
-
-    if not TYPE_CHECKING:
-        def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(
-                f"the task of current_task() in another process has no {name!r}: its result and "
-                "its other attributes are known to the process that submitted it; see the "
-                "documentation of current_task() for what it has here")
-
-    @property
-    def short_id(self) -> str:
-        """The form of the id for messages and screens, such as ``p-17``."""
-        return short_id(self.id)
-
-    def _label(self) -> str:
-        return f"{self.name} ({self.short_id})"
-
-    def __repr__(self) -> str:
-        return f"<Task {self._label()} running>"

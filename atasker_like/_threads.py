@@ -10,7 +10,7 @@ import _thread
 import threading
 from sys import is_finalizing
 
-from .errors import SupervisorError
+from ._core_errors import SupervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from collections.abc import Coroutine, Mapping
 from operator import itemgetter
 
 from ._checks import a_kind
+from ._core_errors import InvalidTypeError
 from ._generics import Generic, T_co
 from ._inspect import has_method, shown
 from .engine.task import Task
-from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from functools import partial
 
 from ._checks import (count, ends_tracebacks, flag, hashable, integer, nearest, number, one_of,
                       rate, seconds, seconds_or_none)
+from ._core_errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 from ._inspect import class_name, is_a, qualified_names, shown
 from ._log import log
-from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from operator import length_hint
 from . import _modes
 from ._checks import (a_kind, count, cut_frames, ends_traceback, instance, keywords_of,
                       not_a_function, positional)
+from ._core_errors import InvalidTypeError, SupervisorError
 from ._generics import Generic, P, T_co
 from ._inspect import has_method
 from ._log import log
@@ -18,9 +19,7 @@ from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
 from .engine.spec import ClassTask, Decorated, TaskSpec, undecorated
 from .engine.task import COMPLETED, Task
-from .errors import InvalidTypeError, SupervisorError, TaskPicklingError
 from .options import TaskOptions, unknown_option
-from .pools.cancelling import cancel_many
 from .supervisor.supervisor import TaskSupervisor, made_on_first_use
 from .waiting import shows_progress, watch_tasks
 
@@ -305,7 +304,7 @@ class BoundTask(Generic[P, T_co], Decorated):
                 self._submit_all(calls, tasks)
                 return _results(tasks)
             except BaseException:
-                cancel_many(tasks)
+                self._spec.pool.cancel_many(tasks)
                 raise
         return self._map_ahead(calls, buffersize)
 
@@ -317,7 +316,7 @@ class BoundTask(Generic[P, T_co], Decorated):
                 self._submit_all(calls, tasks)
             return self._results_shown(calls, buffersize, progress, total, tasks)
         except BaseException:
-            cancel_many(list(tasks))
+            self._spec.pool.cancel_many(list(tasks))
             raise
 
     def _results_shown(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
@@ -344,7 +343,7 @@ class BoundTask(Generic[P, T_co], Decorated):
                         completed.wait(None, until)
                     yield tasks.popleft().value()       # in no variable, which would keep it
             finally:
-                cancel_many(list(tasks))
+                self._spec.pool.cancel_many(list(tasks))
 
     def _map_ahead(self, calls: Iterator[tuple[Any, ...]],
                    buffersize: int) -> Generator[Any, None, None]:
@@ -364,7 +363,7 @@ class BoundTask(Generic[P, T_co], Decorated):
             cut_frames(error)
             raise
         finally:
-            cancel_many(list(pending))
+            self._spec.pool.cancel_many(list(pending))
 
     def _submit_all(self, calls: Iterator[tuple[Any, ...]], tasks: Any) -> None:
         while self._submit_batch(calls, _BATCH, tasks, len(tasks)):
@@ -410,6 +409,8 @@ class BoundTask(Generic[P, T_co], Decorated):
         name: str = lane.name
         if self._supervisor._supervisor_parts.specs.knows(lane):
             return name
+        from .errors import TaskPicklingError
+
         raise TaskPicklingError(f"the task {self._spec.name} cannot be pickled with its lane, "
                                 f"{lane!r}: make the lane with task_supervisor.lane(), and give "
                                 "the task the name of the lane")
@@ -437,7 +438,8 @@ def _results(tasks: list[Task[Any]]) -> Generator[Any, None, None]:
             else:
                 yield tasks.pop().value()
     finally:
-        cancel_many(tasks[::-1])
+        if tasks:
+            tasks[0]._spec.pool.cancel_many(tasks[::-1])
 
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from itertools import islice
 from threading import Lock
 
 from ._checks import cut_frames, flag, in_seconds
+from ._core_errors import ExecutionError, SupervisorError, WaitTimeoutError
 from ._generics import Generic, T_co
 from ._inspect import has_method
 from ._wait_arguments import TaskViews, as_tasks, find_tasks, refusal
@@ -16,7 +17,6 @@ from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
 from .engine.task import CANCELED, COMPLETED, FINAL, Task
 from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
-from .errors import ExecutionError, SupervisorError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

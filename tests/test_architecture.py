@@ -23,6 +23,7 @@ LAYERS = [
         "_patched",
         "_generics",
         "constants",
+        "_core_errors",
         "errors",
     ],
     [
@@ -39,6 +40,7 @@ LAYERS = [
         "_progress",
         "_ids",
         "_retry",
+        "_remote_task",
         "_sqlite",
     ],
     [
@@ -223,12 +225,13 @@ LAYERS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.process.child": {"constants", "errors", "options", "_fork", "_ids", "_inspect",
-                                "_retry",
+ONLY = {"pools.process.child": {"constants", "errors", "options", "_core_errors", "_fork", "_ids",
+                                "_inspect", "_remote_task", "_retry",
                                 "pools.process",
                                 "pools.process.log_relay",
                                 "pools.process.buffers"},       # with the first buffer
-        "pools.process.buffers": {"_fork", "_inspect", "errors", "pools.process.descriptors"},
+        "pools.process.buffers": {"_core_errors", "_fork", "_inspect", "errors",
+                                  "pools.process.descriptors"},
         "pools.process.log_relay": set()}
 
 #: Imports for type checkers that close a circle. To break one, a protocol in the lower file says
@@ -581,7 +584,7 @@ def test_every_file_says_what_it_is_for(name):
       "atasker_like.supervisor"}),
     ("from atasker_like import task_supervisor, background_task, wait_completed, co_mp_apply",
      {"asyncio", "multiprocessing", "sqlite3", "http", "inspect", "typing", "dataclasses",
-      "atasker_like.pools.process.pool", "atasker_like.progress"}),
+      "contextlib", "_pickle", "atasker_like.errors", "atasker_like.pools"}),
     ("import atasker_like.pools.process.child",
      {"asyncio", "atasker_like.supervisor", "atasker_like.engine"}),
 ])

@@ -8,8 +8,8 @@ from threading import TIMEOUT_MAX
 from time import monotonic
 
 from .._checks import wait_seconds
+from .._core_errors import QueueFullError
 from .._log import log
-from ..errors import QueueFullError
 from .current import current, current_coroutine_task, running_loop
 
 TYPE_CHECKING = False

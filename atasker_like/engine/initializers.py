@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
+from .._core_errors import WaitDeadlockError
 from .._inspect import described
-from ..errors import WaitDeadlockError
 from .current import current
 
 TYPE_CHECKING = False

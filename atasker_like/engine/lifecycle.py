@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._core_errors import RetryRequest, TaskCancelledError, TaskRetryError, TaskTimeoutError
 from .._inspect import described
 from .._log import log
-from ..errors import RetryRequest, TaskCancelledError, TaskRetryError, TaskTimeoutError
 from .callbacks import call_callbacks
 from .registry import Registry
 from .reports import observers

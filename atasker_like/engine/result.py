@@ -8,13 +8,13 @@ from weakref import ref
 
 from .._atomics import RLock
 from .._checks import ends_traceback
+from .._core_errors import TaskCancelledError
 from .._generics import Generic, T_co
 from .._habits import Absent, dir_without_absent
 from .._ids import short_id
 from .._inspect import class_name, described, is_interrupt, shown, traceback_of
 from .._log import log
 from .._patched import made_anew
-from ..errors import TaskCancelledError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ from types import MethodType
 
 from .._inspect import address_of, attribute_of, copy_metadata, lookup, name_of
 from ..constants import Priority, TaskType
-from ..errors import TaskPicklingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol, TypeVar
+    from typing import Any, Callable, Protocol, Sequence, TypeVar
 
     D = TypeVar("D", bound="Decorated")
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         def submit(self, task: Any) -> None: ...
         def task_id(self, task: Any) -> str: ...
         def cancel(self, task: Any, begun: bool = True) -> bool: ...
+        def cancel_many(self, tasks: Sequence[Any]) -> int: ...
         def abandon(self, task: Any) -> None: ...
         def complete_early(self, task: Any) -> bool: ...
         def report(self, task: Any, progress: Any) -> None: ...
@@ -209,6 +209,8 @@ class Decorated:
 
     def _parts(self) -> tuple[Any, ...]:
         """Return a reduced value that needs no name, or raise a TaskPicklingError."""
+        from ..errors import TaskPicklingError
+
         raise TaskPicklingError(f"{self!r} cannot be pickled: its function is not found under its "
                                 "name; define it at the top level of a module, with this decorator")
 

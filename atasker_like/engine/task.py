@@ -20,13 +20,13 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._checks import cut_frames, ends_traceback, in_seconds
+from .._core_errors import (InvalidArgumentError, SupervisorBusyError, SupervisorError,
+                            TaskCancelledError, TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from .._generics import T_co
 from .._habits import Handle, check_callback
 from .._ids import short_id
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
-from ..errors import (InvalidArgumentError, SupervisorBusyError, SupervisorError,
-                      TaskCancelledError, TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
 from .blocking import EventView, deadline_of
 from .callbacks import add_callback, call_late

@@ -35,11 +35,11 @@ from threading import current_thread, get_ident
 from time import monotonic
 
 from .._atomics import RLock
+from .._core_errors import WaitDeadlockError
 from .._inspect import name_of
 from .._log import log
 from .._patched import made_anew
 from ..constants import TaskStatus
-from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .initializers import check_async_initializer, check_initializer, initializing

@@ -25,6 +25,7 @@ from operator import attrgetter
 from sys import maxsize
 from time import perf_counter
 
+from .._core_errors import RetryRequest, TaskCancelledError, TaskTimeoutError
 from .._inspect import class_name, traceback_of
 from .._log import log
 from ..constants import TaskType
@@ -38,7 +39,6 @@ from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
 from ..engine.task_fields import Positions
-from ..errors import RetryRequest, TaskCancelledError, TaskTimeoutError
 from .base import Pool
 from .pool_thread import PoolThread, wake
 from .thread_starter import ThreadStarter

@@ -5,8 +5,8 @@ These are descriptors of the class. So this module loads neither pools nor other
 from __future__ import annotations
 
 from .._checks import a_kind
+from .._core_errors import InvalidTypeError
 from ..engine.task import Task
-from ..errors import InvalidTypeError, TaskNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def live_task(supervisor: Supervisor, task: Task[Any] | str | None,
     task_id = task or task_id
     found: Task[Any] | None = None if task_id is None else supervisor.get_task(task_id)
     if found is None:
+        from ..errors import TaskNotFoundError
+
         raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "
                                 "when it ends")
     return found

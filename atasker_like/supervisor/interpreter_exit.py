@@ -24,11 +24,11 @@ import weakref
 from functools import partial
 
 from .. import _modes
+from .._core_errors import SupervisorStoppedError
 from .._log import log
 from .._patched import follow, has_changed
 from .._threads import PackageThread, follow_thread_class
 from ..engine.result import log_unseen
-from ..errors import SupervisorStoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from __future__ import annotations
 import sys
 import weakref
 
+from .._core_errors import SupervisorError, SupervisorStoppedError
 from .._log import log
 from .._threads import start_thread
-from ..errors import SupervisorError, SupervisorStoppedError
 from .interpreter_exit import check_exit, supervisors
 from .unmade_parts import UnmadeParts
 

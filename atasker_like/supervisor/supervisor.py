@@ -9,10 +9,10 @@ from itertools import count
 
 from .. import _modes
 from .._checks import cut_frames, ends_tracebacks, hashable, initargs as checked_initargs
+from .._core_errors import SupervisorError
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
-from ..errors import SupervisorError
 from .attributes import TIMEOUT_MESSAGE, FormerName, late_limit, live_task, replaceable, size_of
 from .interpreter_exit import follow_threads, supervisors
 from .ownership import hand_over

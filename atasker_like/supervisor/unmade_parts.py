@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
 
 from .. import _fork
 from .._atomics import RLock
-from ..errors import SupervisorError
+from .._core_errors import SupervisorError
 from .interpreter_exit import check_exit, supervisors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Any, Callable
 
     from .interpreter_exit import Supervisor
 
@@ -67,24 +66,28 @@ class PartsOnFirstUse(UnmadeParts):
             return supervisor._supervisor_parts
         if sys.is_finalizing():
             check_exit()        # no module can be imported any more
-        with self._lock, _signals_blocked():
-            if supervisor._supervisor_parts is self:
-                if self._making:
-                    raise SupervisorError(f"supervisor {supervisor.id} is not made yet: a signal "
-                                          "handler or a finalizer used it in the middle of its "
-                                          "first use in the same thread; call start() first")
-                self._making = True
-                try:
-                    supervisor._supervisor_parts = self._make(supervisor)
-                    supervisors.add(supervisor)
-                finally:
-                    self._making = False
+        with self._lock:
+            _without_signals(self._make_once)
         return supervisor._supervisor_parts
 
+    def _make_once(self) -> None:
+        supervisor = self._supervisor
+        if supervisor._supervisor_parts is not self:
+            return
+        if self._making:
+            raise SupervisorError(f"supervisor {supervisor.id} is not made yet: a signal handler "
+                                  "or a finalizer used it in the middle of its first use in the "
+                                  "same thread; call start() first")
+        self._making = True
+        try:
+            supervisor._supervisor_parts = self._make(supervisor)
+            supervisors.add(supervisor)
+        finally:
+            self._making = False
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Keep signals from the main thread for a moment.
+
+def _without_signals(call: Callable[[], None]) -> None:
+    """Make a call, and keep signals from the main thread meanwhile.
 
     The handler of a signal may use the supervisor, and Python cannot import a module in the middle
     of its import. With other threads, the system may hand the signal to one of them.
@@ -92,11 +95,12 @@ def _signals_blocked() -> Iterator[None]:
     import signal
 
     if not hasattr(signal, "pthread_sigmask") or not _is_main_thread():
-        yield
+        call()
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        yield
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        call()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

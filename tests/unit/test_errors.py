@@ -51,6 +51,7 @@ def test_every_error_is_looked_at_here():
 def test_one_tree_and_the_type_that_a_caller_would_catch(name):
     error, builtin = EXAMPLES[name]
     assert type(error) is getattr(atasker_like, name)
+    assert type(error).__module__ == "atasker_like.errors"
     assert isinstance(error, errors.SupervisorError)
     assert isinstance(error, builtin)
 

@@ -7,7 +7,7 @@ from queue import Empty
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, RemoteError, TaskOptions
-from atasker_like.errors import RetryRequest
+from atasker_like._core_errors import RetryRequest
 from tests.support import PATIENCE, ROOT
 
 from .odd_errors import Nameless

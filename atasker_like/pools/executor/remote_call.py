@@ -16,7 +16,8 @@ from time import perf_counter
 
 from ..._ids import new_id
 from ..._inspect import traceback_of
-from ..._retry import RemoteTaskView, plain_number
+from ..._remote_task import RemoteTaskView
+from ..._retry import plain_number
 from ...engine.current import current_coroutine_task
 from ...engine.result import with_traceback, without_first
 from ...errors import TaskPicklingError

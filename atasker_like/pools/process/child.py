@@ -32,12 +32,14 @@ from io import BytesIO
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from ..._core_errors import RetryRequest
 from ..._fork import forget_imports_of_other_threads
 from ..._ids import short_id
 from ..._inspect import (address_of, class_name, described, lookup, name_of, text_of, traceback_of,
                          traceback_text, type_name_of, why_not_rebuilt)
-from ..._retry import RemoteTaskView, plain_number
-from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
+from ..._remote_task import RemoteTaskView
+from ..._retry import plain_number
+from ...errors import TaskPicklingError, TaskRetryError
 from . import log_relay as relay
 
 TYPE_CHECKING = False

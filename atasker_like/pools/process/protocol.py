@@ -7,11 +7,11 @@ from __future__ import annotations
 import marshal
 import pickle
 
+from ..._core_errors import RetryRequest
 from ..._inspect import class_name, described, why_not_rebuilt
 from ...engine.result import with_cause
 from ...engine.task import Progress, Task
-from ...errors import (ProcessDiedError, RemoteError, RemoteTraceback, RetryRequest,
-                       TaskPicklingError)
+from ...errors import ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError
 from . import child, log_relay as relay
 from .child import BUFFERS, ERROR, LOG, NOT_READY, PROGRESS, TICKET, VALUE, PipeReader
 

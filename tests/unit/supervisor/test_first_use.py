@@ -2,6 +2,7 @@
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,28 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 print(task.value(), len(handled) > 0)
 """)
     assert found.strip() == "3 True"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system blocks no signals")
+def test_signal_that_interrupts_the_blocking_of_signals_leaves_none_blocked(monkeypatch):
+    plain = signal.pthread_sigmask
+
+    def interrupted(how, mask):
+        before = plain(how, mask)
+        if how == signal.SIG_BLOCK and mask:
+            raise KeyboardInterrupt     # as of a handler that runs when the call returns
+        return before
+
+    supervisor = SimpleNamespace(id="early")
+    supervisor._supervisor_parts = PartsOnFirstUse(supervisor, lambda supervisor: "made")
+    mask = plain(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            supervisor._supervisor_parts.pools
+        assert plain(signal.SIG_BLOCK, ()) == mask
+    finally:
+        plain(signal.SIG_SETMASK, mask)
 
 
 def test_last_finalizer_learns_that_the_interpreter_ends():
