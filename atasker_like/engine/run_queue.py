@@ -113,11 +113,7 @@ class RunQueue:
             lane.push(task)
             self._add_entries(lane, 1, priority, task._queued)
             return
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = deque()
-            heappush(self._order, priority)
-        level.append(task)
+        self._level(priority).append(task)
         self.waiting += 1
 
     def push_batch(self, priority: int, tasks: Sequence[Task[Any]]) -> None:
@@ -129,11 +125,7 @@ class RunQueue:
             lane.push_batch(tasks[0]._spec.lane_order, tasks)
             self._add_entries(lane, len(tasks), priority, tasks[0]._queued)
             return
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = deque()
-            heappush(self._order, priority)
-        level.extend(tasks)
+        self._level(priority).extend(tasks)
         self.waiting += len(tasks)
 
     def push_many(self, tasks: Iterable[Task[Any]]) -> int | None:
