@@ -1,10 +1,14 @@
-"""What tests need of the private parts of the package. Other test modules take it from here."""
+"""Supervisors and their parts, the states of their pools, and jobs."""
 import threading
 from time import monotonic
 
-from . import PATIENCE
-from .clock import Clock
-from .locks import LyingLock
+from atasker_like import jobs
+from atasker_like.supervisor import interpreter_exit
+
+from .. import PATIENCE
+from ..clock import Clock
+from ..locks import LyingLock
+from .replaced import Replaced
 
 
 def inject(supervisor):
@@ -115,3 +119,59 @@ def parts(supervisor):
 def manager(supervisor):
     """Return the part that has the pools, the timer and the loops of a supervisor."""
     return supervisor._supervisor_parts.pools
+
+
+def former_pools_of(supervisor):
+    """Return the pools of threads and processes by the names that they had in atasker."""
+    return supervisor._threads, supervisor._processes
+
+
+# -- the exit of the interpreter -------------------------------------------------------------------
+
+#: True while the supervisors are stopped at the exit.
+FINISHING = Replaced("_finishing")
+
+
+def application_threads():
+    """Return the threads that the exit waits for."""
+    return interpreter_exit._application_threads()
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+#: The mailbox of the loop of a job scheduler.
+MAILBOX = Replaced("_mailbox")
+
+#: Called when a job scheduler may have become idle.
+ON_END = Replaced("_on_end")
+
+#: Who waits for the end of a job scheduler.
+SCHEDULER_WAITERS = Replaced("_waiters")
+
+#: The jobs of a scheduler.
+JOBS = Replaced("_jobs")
+
+#: A start of a job.
+START_OF_JOB = jobs._Start
+
+
+def loop_of_scheduler(scheduler):
+    return scheduler._loop
+
+
+def next_start_at(job):
+    """Return the time of the next start of a job."""
+    return job._deadline
+
+
+def last_start_of(job):
+    return job._start
+
+
+def has_begun(start):
+    """Return True if the coroutine of a start exists, and is not withdrawn."""
+    return start._is_entered() and start._coro is not None
+
+
+def is_over(start):
+    return start._done
