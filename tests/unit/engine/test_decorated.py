@@ -15,6 +15,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, FunctionColl
                           InvalidTypeError, Lane, Locker, ProcessQueue, TaskCollection,
                           TaskPicklingError, ThreadQueue, background_task, background_worker, tmap,
                           wait_completed)
+from tests.support.internals.engine import function_of, spec_of
 from tests.unit import decorated_functions as functions
 from tests.unit.decorated_functions import Account, Multiplier, Savings, area, square
 
@@ -213,7 +214,7 @@ def by_pickle(thing):
                           Savings.owner],
                          ids=repr)
 def test_pickled_task_found_by_its_name_is_that_task(task):
-    assert by_pickle(task)._function == task._function
+    assert function_of(by_pickle(task)) == function_of(task)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -225,14 +226,15 @@ def test_pickled_task_keeps_its_options(protocol):
 
 def test_pickled_task_of_an_undecorated_name_keeps_its_options():
     task = by_pickle(background_task(functions.traced, name="named", priority=1, callback=print))
-    assert task._function is functions.traced
-    assert (task._spec.name, task._spec.priority, task._spec.callback) == ("named", 1, print)
+    assert function_of(task) is functions.traced
+    spec = spec_of(task)
+    assert (spec.name, spec.priority, spec.callback) == ("named", 1, print)
 
 
 def test_pickled_task_names_its_lane(supervisor):
     background_task(len).options(lane="tests of pickles")
     task = by_pickle(background_task(functions.call_and_look, lane="tests of pickles"))
-    assert task._spec.lane.name == "tests of pickles"
+    assert spec_of(task).lane.name == "tests of pickles"
 
 
 def test_pickled_task_with_a_lane_of_no_name_raises():
@@ -257,13 +259,13 @@ def test_pickled_method_keeps_its_object_and_its_options():
     for method, value in METHODS:
         made = by_pickle(method)(5)
         assert ((made.value(10), made.name, made.priority)
-                == (value, method._spec.name, method._spec.priority))
+                == (value, spec_of(method).name, spec_of(method).priority))
 
 
 @pytest.mark.slow
 def test_method_sent_to_a_process_keeps_its_object_and_its_options():
     look = background_task(functions.call_and_look, tt=TT_MP)
-    looks = [(look(method, 5), value, method._spec) for method, value in METHODS]
+    looks = [(look(method, 5), value, spec_of(method)) for method, value in METHODS]
     for task, value, spec in looks:
         assert task.value(30) == (value, spec.name, spec.priority)
 

@@ -11,6 +11,8 @@ from atasker_like.engine.future import FutureView
 from atasker_like.engine.task import Task
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import (add_waiter, copy_outcome, future_fields_of,
+                                            future_state_of, spec_of)
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import join, later
 
@@ -92,7 +94,7 @@ def test_wait_does_not_deny_the_end_that_the_future_has_reported(supervisor, loo
     begun, go, hold = threading.Event(), threading.Event(), Hold()
     task = supervisor.put_task(lambda: (begun.set(), go.wait(PATIENCE)))
     assert begun.wait(PATIENCE)
-    task._add_waiter(hold)
+    add_waiter(task, hold)
     future = task.future()
     assert futures.wait([future], 0).not_done == {future}       # its fields are there from now on
     go.set()
@@ -107,7 +109,7 @@ def test_wait_that_begins_before_the_future_is_settled_is_reported_once(supervis
     begun, go, hold = threading.Event(), threading.Event(), Hold()
     task = supervisor.put_task(lambda: (begun.set(), go.wait(PATIENCE)))
     assert begun.wait(PATIENCE)
-    task._add_waiter(hold)
+    add_waiter(task, hold)
     future = task.future()
     futures.wait([future], 0)
     go.set()
@@ -116,7 +118,7 @@ def test_wait_that_begins_before_the_future_is_settled_is_reported_once(supervis
     ended = futures.as_completed([future, other])
     threading.Timer(0.01, hold.go).start()
     assert next(ended) is future
-    future._copy_outcome()
+    copy_outcome(future)
     other.set_result(1)
     assert list(ended) == [other]
 
@@ -133,7 +135,7 @@ def test_wait_sees_the_end_while_another_thread_makes_the_fields_of_the_future(s
             hold()
         return done(self)
 
-    other = later(lambda: future._state)
+    other = later(lambda: future_state_of(future))
     monkeypatch.setattr(Task, "done", held_done)
     other.begin()
     hold.reached()
@@ -167,7 +169,8 @@ def test_cancel_and_start_never_both_win(supervisor):
     assert not futures.wait(calls, PATIENCE).not_done
     for number, future in enumerate(calls):
         assert won[number] == [future.cancelled()] and future.cancelled() == (number not in ran)
-        assert future._state == ("CANCELLED_AND_NOTIFIED" if future.cancelled() else "FINISHED")
+        assert future_state_of(future) == (
+            "CANCELLED_AND_NOTIFIED" if future.cancelled() else "FINISHED")
 
 
 def test_fields_are_made_once_by_many_threads(supervisor):
@@ -178,7 +181,7 @@ def test_fields_are_made_once_by_many_threads(supervisor):
 
         def look():
             ready.wait()
-            found.append((future._condition, future._waiters))
+            found.append(future_fields_of(future))
 
         threads = [threading.Thread(target=look) for _ in range(3)]
         for thread in threads:
@@ -188,7 +191,7 @@ def test_fields_are_made_once_by_many_threads(supervisor):
             thread.join()
         assert len({id(pair[0]) for pair in found}) == len({id(pair[1]) for pair in found}) == 1
         assert futures.wait([future], PATIENCE).done == {future}
-        assert future._state == "FINISHED"
+        assert future_state_of(future) == "FINISHED"
 
 
 @pytest.mark.slow
@@ -219,7 +222,7 @@ def test_signal_handler_in_a_critical_section_cannot_cancel(supervisor):
     running = supervisor.put_task(lambda: (begun.set(), go.wait(PATIENCE)))
     assert begun.wait(PATIENCE)
     waiting = FutureView(supervisor.put_task(abs, (-3,)))
-    with waiting.task._spec.pool.lock:
+    with spec_of(waiting.task).pool.lock:
         assert not waiting.cancel()
     go.set()
     assert waiting.result(PATIENCE) == 3 and running.value(PATIENCE)

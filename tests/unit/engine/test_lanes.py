@@ -9,6 +9,9 @@ from atasker_like import InvalidArgumentError, InvalidTypeError, Lane, TaskOptio
 from atasker_like.engine.run_queue import RunQueue
 from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import CANCELED, Task
+from tests.support.internals.engine import (HesitatingLane, advance, levels_of, number_of,
+                                            set_number, set_paused, set_queued_at, spec_of,
+                                            stale_of)
 
 
 class Timer:
@@ -77,7 +80,7 @@ class Maker:
                                        rank=rank)
         self.number += 1
         task = Task(self.specs[key], (), None, None)
-        task._number = self.number
+        set_number(task, self.number)
         return task
 
 
@@ -110,7 +113,7 @@ def check(run_queue, plain):
     """The accounts agree."""
     for lane in run_queue.lanes:
         assert lane.entries + lane.parked == len(lane.tasks())
-        assert lane._stale == sum(map(len, lane._levels.values())) - len(lane.tasks())
+        assert stale_of(lane) == sum(map(len, levels_of(lane).values())) - len(lane.tasks())
         assert lane.entries >= 0 and lane.parked >= 0
     assert run_queue.waiting == plain + sum(lane.entries for lane in run_queue.lanes)
 
@@ -139,7 +142,7 @@ def let_time_pass(place, lane):
 
 
 def resume(place, lane):
-    lane._set_paused(False)
+    set_paused(lane, False)
 
 
 def enlarge_pool(place, lane):
@@ -158,7 +161,7 @@ def test_a_new_task_gets_no_slot_while_one_before_it_may_start(make, size, setti
     lane, run_queue = lane_of(place, **settings), place.run_queue
     assert run_queue.acquire_or_enqueue_in_lane(make(lane), lane)
     if allow is resume:
-        lane._set_paused(True)
+        set_paused(lane, True)
     waiting, new = make(lane), make(lane)
     assert not run_queue.acquire_or_enqueue_in_lane(waiting, lane)
     allow(place, lane)                  # what starts the task that waits has not been called yet
@@ -230,7 +233,7 @@ def test_a_withdrawn_task_leaves_no_entry(place, make):
     tasks = [make(lane) for _ in range(3)]
     for task in tasks:
         place.run_queue.push(task)
-    tasks[0]._advance(CANCELED, 0.0)
+    advance(tasks[0], CANCELED, 0.0)
     place.run_queue.discard(tasks[0])
     check(place.run_queue, 0)
     assert pop_all(place.run_queue) == tasks[1:]
@@ -249,10 +252,10 @@ def test_withdrawn_tasks_do_not_fill_the_memory(place, make):
         for task in some:
             place.run_queue.push(task)
         for task in some:
-            task._advance(CANCELED, 0.0)
+            advance(task, CANCELED, 0.0)
             place.run_queue.discard(task)
-    assert sum(map(len, place.run_queue._levels.values())) < 300
-    assert sum(map(len, lane._levels.values())) < 150
+    assert sum(map(len, levels_of(place.run_queue).values())) < 300
+    assert sum(map(len, levels_of(lane).values())) < 150
     assert pop_all(place.run_queue) == [plain, kept]
 
 
@@ -261,13 +264,13 @@ def test_entries_of_a_lane_that_was_dropped_do_no_harm(place, make):
     place.run_queue.push(make())
     task = make(lane)
     place.run_queue.push(task)
-    task._advance(CANCELED, 0.0)
+    advance(task, CANCELED, 0.0)
     place.run_queue.discard(task)
     place.run_queue.lanes.discard(lane)
     for _ in range(100):
         task = make()
         place.run_queue.push(task)
-        task._advance(CANCELED, 0.0)
+        advance(task, CANCELED, 0.0)
         place.run_queue.discard(task)
     assert len(pop_all(place.run_queue)) == 1
 
@@ -382,7 +385,7 @@ def test_a_process_takes_one_slot_of_a_lane(place, make):
     run_queue = place.run_queue
     mine, others = {}, {}
     assert run_queue.peek(mine) is tasks[0]
-    assert run_queue.pop_batch(tasks[0]._spec, 3, mine) == tasks[:3]
+    assert run_queue.pop_batch(spec_of(tasks[0]), 3, mine) == tasks[:3]
     assert (mine, lane.running) == ({lane: 3}, 1)
     assert run_queue.peek(others) is None, "the place is the other process's"
     check(run_queue, 0)
@@ -391,19 +394,19 @@ def test_a_process_takes_one_slot_of_a_lane(place, make):
     assert run_queue.peek(mine) is tasks[1]
     assert run_queue.peek(others) is None
     run_queue.release_lane(lane)
-    assert run_queue.pop_batch(run_queue.peek(others)._spec, 9, others) == tasks[1:]
+    assert run_queue.pop_batch(spec_of(run_queue.peek(others)), 9, others) == tasks[1:]
     assert run_queue.waiting == 0
 
 
 def test_aging_moves_entries(place, make):
     lane = lane_of(place)
     task = make(lane, 200)
-    task._queued = 50.0
+    set_queued_at(task, 50.0)
     place.run_queue.push(task)
     assert place.run_queue.promote_aged(55.0, 10.0) == 5.0
     assert place.run_queue.promote_aged(60.0, 10.0) == 0.0, "it may have waited for two intervals"
     assert place.run_queue.promote_aged(60.0, 10.0) == 10.0
-    assert list(place.run_queue._levels[100])[0].lane is lane
+    assert list(levels_of(place.run_queue)[100])[0].lane is lane
     assert place.run_queue.promote_aged(70.0, 10.0) is None
     assert pop_all(place.run_queue) == [task]
 
@@ -421,7 +424,7 @@ def test_against_a_model(seed, sizes, make):
     waiting, running = set(), set()
 
     def plain():
-        return sum(1 for task in waiting if task._spec.lane is None)
+        return sum(1 for task in waiting if spec_of(task).lane is None)
 
     for _ in range(4000):
         action = chance.random()
@@ -434,44 +437,45 @@ def test_against_a_model(seed, sizes, make):
                                                                                   lanes.index(lane)]
             task = make(lane, priority, chance.randrange(3))
             if chance.random() < 0.2:
-                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.lane_order)
+                spec = spec_of(task)
+                run = [task] + [make(spec.lane, spec.priority, spec.lane_order)
                                 for _ in range(3)]
-                run_queue.push_batch(task._spec.priority, run)
+                run_queue.push_batch(spec.priority, run)
                 waiting.update(run)
             elif sizes == (0,) and chance.random() < 0.5 and run_queue.try_acquire(task):
                 assert lane is None or not lane.paused and not [one for one in waiting
-                                                                if one._spec.lane is lane]
+                                                                if spec_of(one).lane is lane]
                 running.add(task)
             else:
                 if lane is None or chance.random() < 0.5 or not lane.push_parked(task):
                     run_queue.push(task)
                 waiting.add(task)
         elif action < 0.53 and waiting:
-            task = chance.choice(sorted(waiting, key=lambda task: task._number))
-            task._advance(CANCELED, 0.0)
+            task = chance.choice(sorted(waiting, key=number_of))
+            advance(task, CANCELED, 0.0)
             run_queue.discard(task)
             waiting.discard(task)
         elif action < 0.65 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._number))
+            task = chance.choice(sorted(running, key=number_of))
             running.discard(task)
-            lane = task._spec.lane
+            lane = spec_of(task).lane
             following = (run_queue.release_and_pop() if lane is None
                          else run_queue.release_and_pop_lane(lane))
             if following is not None:
-                assert not [one for one in waiting if one._spec.lane is None
-                            and one._spec.priority < following._spec.priority]
-                lane = following._spec.lane
+                assert not [one for one in waiting if spec_of(one).lane is None
+                            and spec_of(one).priority < spec_of(following).priority]
+                lane = spec_of(following).lane
                 if lane is not None:
-                    assert not [one for one in waiting if one._spec.lane is lane
-                                and one._spec.lane_order < following._spec.lane_order]
+                    assert not [one for one in waiting if spec_of(one).lane is lane
+                                and spec_of(one).lane_order < spec_of(following).lane_order]
                 waiting.discard(following)
                 running.add(following)
         elif action < 0.75 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._number))
+            task = chance.choice(sorted(running, key=number_of))
             running.discard(task)
             run_queue.release(task)
         elif action < 0.8 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._number))
+            task = chance.choice(sorted(running, key=number_of))
             running.discard(task)
             run_queue.release(task)
             run_queue.requeue((task,))
@@ -482,30 +486,31 @@ def test_against_a_model(seed, sizes, make):
             chance.choice(lanes).resume()
         elif action < 0.87:
             run_queue.resync(len(running),
-                             [task._spec.lane for task in running if task._spec.lane is not None])
+                             [spec_of(task).lane for task in running
+                              if spec_of(task).lane is not None])
         else:
             task = run_queue.pop()
             if task is None:
                 free = [one for one in waiting
-                        if run_queue.active < run_queue.slot_limit(one._spec.priority)
-                        and (one._spec.lane is None or not one._spec.lane.is_blocked())]
-                assert not free or min(one._spec.priority for one in waiting
-                                       if one._spec.lane is None
-                                       or not one._spec.lane.is_blocked()) not in {
-                                           one._spec.priority for one in free}
+                        if run_queue.active < run_queue.slot_limit(spec_of(one).priority)
+                        and (spec_of(one).lane is None or not spec_of(one).lane.is_blocked())]
+                assert not free or min(spec_of(one).priority for one in waiting
+                                       if spec_of(one).lane is None
+                                       or not spec_of(one).lane.is_blocked()) not in {
+                                           spec_of(one).priority for one in free}
             else:
                 waiting.discard(task)
                 running.add(task)
-                lane = task._spec.lane
+                lane = spec_of(task).lane
                 if lane is None:
-                    assert not [one for one in waiting if one._spec.lane is None
-                                and one._spec.priority < task._spec.priority]
+                    assert not [one for one in waiting if spec_of(one).lane is None
+                                and spec_of(one).priority < spec_of(task).priority]
                 else:
-                    assert not [one for one in waiting if one._spec.lane is lane
-                                and one._spec.lane_order < task._spec.lane_order]
+                    assert not [one for one in waiting if spec_of(one).lane is lane
+                                and spec_of(one).lane_order < spec_of(task).lane_order]
         check(run_queue, plain())
         for lane in lanes:
-            count = sum(1 for task in running if task._spec.lane is lane)
+            count = sum(1 for task in running if spec_of(task).lane is lane)
             assert lane.running == count and (lane.limit is None or count <= lane.limit)
         assert run_queue.active == len(running)
     run_queue.resize(10000, 0, 0)
@@ -613,15 +618,14 @@ def test_a_second_bind_at_the_same_time_gives_no_token_back(make):
 def test_lane_that_is_bound_while_it_is_resumed_has_its_tasks_started(make):
     place = LanePool(1)
 
-    class Bound(Lane):
+    class Bound(HesitatingLane):
         """A lane that another thread binds and uses while this one changes it."""
 
-        def _set_paused(self, paused):
+        def before_change(self, paused):
             if not paused and self.pool is None:
                 self.bind(place)
                 place.run_queue.push(task)
                 assert place.run_queue.pop() is None        # parks its entry
-            super()._set_paused(paused)
 
     lane = Bound("tested")
     task = make(lane)

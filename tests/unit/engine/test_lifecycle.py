@@ -9,6 +9,8 @@ from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task
 from atasker_like.errors import TaskCancelledError
 from atasker_like.options import TaskOptions
+from tests.support.internals.engine import (advance, make_extra_fields, number_of, outcome_of,
+                                            queued_at, spec_of)
 
 
 class Timer:
@@ -61,10 +63,10 @@ class Pool:
         self.heard.append("recorded end")
 
     def arm_timeout(self, task):
-        self.lifecycle.timeouts.arm(task, task._spec.timeout)
+        self.lifecycle.timeouts.arm(task, spec_of(task).timeout)
 
     def task_id(self, task):
-        return self.lifecycle.registry.task_id(task._number)
+        return self.lifecycle.registry.task_id(number_of(task))
 
     def refuse_during_import(self):
         pass
@@ -79,9 +81,9 @@ class Pool:
         if state == DELAYED:
             self.lifecycle.delay(task, 60)
         elif state != QUEUED:
-            self.lifecycle.start(task, task._queued)
+            self.lifecycle.start(task, queued_at(task))
         if state in (COMPLETED, CANCELED):
-            self.lifecycle.finish(task, state, task._queued, None)
+            self.lifecycle.finish(task, state, queued_at(task), None)
         self.heard.clear()
         return task
 
@@ -94,12 +96,12 @@ def pool():
 EVENTS = {
     "delay": lambda lifecycle, task: lifecycle.delay(task, 60),
     "due": lambda lifecycle, task: lifecycle.due(task),
-    "start": lambda lifecycle, task: lifecycle.start(task, task._queued),
+    "start": lambda lifecycle, task: lifecycle.start(task, queued_at(task)),
     "revoke": lambda lifecycle, task: lifecycle.revoke(task),
     "retry": lambda lifecycle, task: lifecycle.retry(task, 0, ValueError()),
     "retry later": lambda lifecycle, task: lifecycle.retry(task, 60, ValueError()),
-    "complete": lambda lifecycle, task: lifecycle.finish(task, COMPLETED, task._queued, 1),
-    "cancel": lambda lifecycle, task: lifecycle.finish(task, CANCELED, task._queued),
+    "complete": lambda lifecycle, task: lifecycle.finish(task, COMPLETED, queued_at(task), 1),
+    "cancel": lambda lifecycle, task: lifecycle.finish(task, CANCELED, queued_at(task)),
 }
 NEXT = {
     ("delay", QUEUED): DELAYED, ("delay", STARTED): DELAYED, ("due", DELAYED): QUEUED,
@@ -117,10 +119,10 @@ def test_event_leads_to_the_allowed_state_or_is_refused(pool, event, state):
     following = NEXT.get((event, state))
     if following is not None:
         EVENTS[event](pool.lifecycle, task)
-        assert task._status == following
+        assert task.status == following
     elif event in ("due", "revoke"):            # these ask for the state first
         EVENTS[event](pool.lifecycle, task)
-        assert task._status == state
+        assert task.status == state
     else:
         with pytest.raises(AssertionError):
             EVENTS[event](pool.lifecycle, task)
@@ -130,35 +132,35 @@ def test_event_leads_to_the_allowed_state_or_is_refused(pool, event, state):
 @pytest.mark.parametrize("event", ["due", "start", "revoke", "complete", "cancel"])
 def test_final_state_stays(pool, event, state):
     task = pool.make(state)
-    outcome = task._outcome
+    outcome = outcome_of(task)
     EVENTS[event](pool.lifecycle, task)
-    assert (task._status, task._outcome) == (state, outcome)
+    assert (task.status, outcome_of(task)) == (state, outcome)
     assert not pool.lifecycle.registry.live
 
 
 def test_each_listener_hears_each_event_once(pool):
     task = pool.make()
     lifecycle = pool.lifecycle
-    lifecycle.start(task, task._queued)
+    lifecycle.start(task, queued_at(task))
     assert pool.heard == ["recorded", "started"]
     lifecycle.retry(task, 0, ValueError())
     assert pool.heard[2:] == ["retried", "recorded"]
-    lifecycle.start(task, task._queued)
-    lifecycle.finish(task, COMPLETED, task._queued, 1)
+    lifecycle.start(task, queued_at(task))
+    lifecycle.finish(task, COMPLETED, queued_at(task), 1)
     assert pool.heard[4:] == ["recorded", "started", "recorded end", "ended"]
-    assert lifecycle.finish(task, CANCELED, task._queued) is None
+    assert lifecycle.finish(task, CANCELED, queued_at(task)) is None
     assert len(pool.heard) == 8
     assert (lifecycle.registry.retried, lifecycle.registry.succeeded) == (1, 1)
 
 
 def test_attempts_count_the_runs_that_began(pool):
     task, lifecycle = pool.make(), pool.lifecycle
-    task._extra_fields()
-    lifecycle.start(task, task._queued)
+    make_extra_fields(task)
+    lifecycle.start(task, queued_at(task))
     assert lifecycle.revoke(task) and task.attempts == 0
-    lifecycle.start(task, task._queued)
+    lifecycle.start(task, queued_at(task))
     lifecycle.retry(task, 0, ValueError())
-    lifecycle.start(task, task._queued)
+    lifecycle.start(task, queued_at(task))
     assert task.attempts == 2
 
 
@@ -188,7 +190,7 @@ def test_start_is_late_after_the_limit(pool):
     pool.lifecycle.start(pool.make(), 0.0)
     assert "recorded" in pool.heard and not [one for one in pool.heard if "late" in one]
     task = pool.make()
-    pool.lifecycle.start(task, task._queued + 3.0)
+    pool.lifecycle.start(task, queued_at(task) + 3.0)
     assert pool.heard[1][0] == "late" and pool.heard[1][1] == pytest.approx(3.0)
 
 
@@ -205,14 +207,14 @@ def settle(pool, task, error=None, pause=None, cancelled=False):
 def test_value_ends_the_task(pool):
     task = pool.make(STARTED)
     waiters, ready, _ = settle(pool, task)
-    assert (waiters, ready, task.state, task._outcome) == ([], False, "succeeded", 7)
+    assert (waiters, ready, task.state, outcome_of(task)) == ([], False, "succeeded", 7)
 
 
 def test_error_without_retries_ends_the_task(pool):
     task = pool.make(STARTED)
     waiters, ready, failure = settle(pool, task, ValueError())
     assert (waiters, ready, task.state) == ([], False, "failed")
-    assert task._outcome is failure and not failure.seen
+    assert outcome_of(task) is failure and not failure.seen
     failure.seen = True
 
 
@@ -220,7 +222,7 @@ def test_error_without_retries_ends_the_task(pool):
 def test_error_with_a_pause_gives_another_attempt(pool, pause, ready, state):
     task = pool.make(STARTED)
     waiters, may_start, failure = settle(pool, task, ValueError(), pause)
-    assert (waiters, may_start, task._status, failure.seen) == (None, ready, state, True)
+    assert (waiters, may_start, task.status, failure.seen) == (None, ready, state, True)
 
 
 def test_pool_that_accepts_nothing_gives_no_other_attempt(pool):
@@ -233,7 +235,7 @@ def test_pool_that_accepts_nothing_gives_no_other_attempt(pool):
 
 def test_request_to_cancel_gives_no_other_attempt(pool):
     task = pool.make(STARTED)
-    task._extra_fields().cancel_requested = True
+    make_extra_fields(task).cancel_requested = True
     _, ready, failure = settle(pool, task, ValueError(), 0)
     assert (ready, task.state) == (False, "failed")
     failure.seen = True
@@ -262,9 +264,9 @@ def test_a_final_task_loses_its_context_before_its_arguments():
 
         @_context.setter
         def _context(self, value):
-            if getattr(self, "_status", QUEUED) == STARTED:
-                seen.append((self._args, self._kwargs))
+            if getattr(self, "status", QUEUED) == STARTED:
+                seen.append((self.args, self.kwargs))
 
     task = Watched(TaskSpec(None, print, TaskOptions(name="task")), (1,), {"end": ""}, None)
-    assert task._advance(STARTED, 1.0) and task._advance(COMPLETED, 2.0)
-    assert seen == [((1,), {"end": ""})] and task._args == ()
+    assert advance(task, STARTED, 1.0) and advance(task, COMPLETED, 2.0)
+    assert seen == [((1,), {"end": ""})] and task.args == ()

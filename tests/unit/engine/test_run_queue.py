@@ -7,6 +7,7 @@ from atasker_like.engine.run_queue import RunQueue
 from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import CANCELED, Task
 from atasker_like.options import TaskOptions
+from tests.support.internals.engine import advance, levels_of, spec_of
 
 
 def make(priority=100, name="task"):
@@ -132,7 +133,7 @@ def test_what_was_taken_goes_back_to_where_it_stood():
         run_queue.push(task)
     taken = []
     for _ in range(3):
-        taken += run_queue.pop_batch(run_queue.peek()._spec, 1, {})
+        taken += run_queue.pop_batch(spec_of(run_queue.peek()), 1, {})
     run_queue.push(make(100, "late"))
     run_queue.requeue(taken)
     assert run_queue.waiting == 5
@@ -174,7 +175,7 @@ def test_a_slot_passes_to_the_next_task():
 
 
 def withdraw(run_queue, task):
-    task._advance(CANCELED, 0.0)
+    advance(task, CANCELED, 0.0)
     run_queue.discard(task)
 
 
@@ -198,7 +199,7 @@ def test_withdrawn_tasks_do_not_fill_the_memory():
         task = make(number % 7 * 50)
         run_queue.push(task)
         withdraw(run_queue, task)
-    held = sum(len(level) for level in run_queue._levels.values())
+    held = sum(len(level) for level in levels_of(run_queue).values())
     assert held < 500
     assert run_queue.depths() == {100: 1}
     assert pop_all(run_queue) == ["stays"]

@@ -2,6 +2,7 @@
 import threading
 
 from atasker_like.engine.timeouts import Timeouts
+from tests.support.internals.engine import EXPIRED
 
 
 class Clock:
@@ -120,14 +121,14 @@ def test_timeout_of_an_attempt_does_not_end_the_next_attempt_of_the_task():
 
 def test_attempts_that_start_while_timeouts_expire_are_not_forgotten():
     owner = TaskOwner()
-    take = owner._expired
+    take = EXPIRED.of(owner)
 
     def expired(task, deadline):
         take(task, deadline)
         if task.name == "a":
             armed(owner, Attempt("b", 5))
 
-    owner._expired = expired
+    EXPIRED.put(owner, expired)
     armed(owner, Attempt("a", 5))
     owner.timer.forward(5)
     owner.timer.forward(5)

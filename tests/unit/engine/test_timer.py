@@ -5,6 +5,7 @@ import time
 import pytest
 
 from atasker_like.engine.timer import SLACK, Timer
+from tests.support.internals.engine import heap_of, incoming_of, sleeps_until, timer_thread_of
 from tests.support.threads import wait_for
 
 
@@ -99,7 +100,7 @@ def test_cancelled_calls_do_not_fill_the_memory(timer, clock):
         timer.cancel(timer.call_later(100, print))
     deadline = time.monotonic() + 10
     # the thread sweeps: nothing has to be due for that
-    while len(timer._heap) + len(timer._incoming) >= 500:
+    while len(heap_of(timer)) + len(incoming_of(timer)) >= 500:
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
     assert kept.call is print
@@ -156,11 +157,13 @@ def test_an_earlier_call_wakes_the_sleeping_thread():
 def test_calls_that_are_due_within_the_slack_share_a_wake_up(timer, clock, second, until):
     for seconds in (5, second, 100):
         timer.call_later(seconds, int)
-    wait_for(lambda: timer._until == pytest.approx(clock.now + until, abs=SLACK / 8), "the sleep")
+    wait_for(lambda: sleeps_until(timer) == pytest.approx(clock.now + until, abs=SLACK / 8),
+             "the sleep")
     clock.now += until
     settle(timer, clock)
     following = 1000 + (100 if second < until else second)
-    wait_for(lambda: timer._until == pytest.approx(following, abs=SLACK / 8), "the next sleep")
+    wait_for(lambda: sleeps_until(timer) == pytest.approx(following, abs=SLACK / 8),
+             "the next sleep")
 
 
 def test_a_deadline_beyond_all_clocks_is_no_error(timer, clock):
@@ -196,7 +199,7 @@ def test_stop_drops_what_is_not_due(clock):
 def test_stop_from_the_timers_own_thread(clock):
     timer = Timer(clock=clock)
     timer.start()
-    thread = timer._thread
+    thread = timer_thread_of(timer)
     timer.call_later(0, timer.stop)
     thread.join(10)
     assert not thread.is_alive()

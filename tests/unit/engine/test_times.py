@@ -5,6 +5,7 @@ import pytest
 
 from atasker_like import wait_completed
 from atasker_like.engine import task as task_module
+from tests.support.internals.engine import WALL_OFFSET
 
 
 class _Clock:
@@ -21,7 +22,7 @@ class _Clock:
 @pytest.fixture
 def wall_offset(monkeypatch):
     """Restore the stored offset of the wall clock after a test that moves it."""
-    monkeypatch.setattr(task_module, "_wall_offset", task_module._wall_offset)
+    WALL_OFFSET.patch(monkeypatch, task_module, WALL_OFFSET.of(task_module))
 
 
 def test_times_keep_their_order_if_the_readings_of_the_clock_vary(supervisor, wall_offset,
