@@ -1,4 +1,6 @@
 """The process pool, its processes and the thread that reads their results."""
+import os
+
 from .replaced import Replaced
 
 # -- the pool --------------------------------------------------------------------------------------
@@ -73,9 +75,9 @@ def end_by_answer(io_thread, answer):
     io_thread._wake()
 
 
-def close_its_pipe(io_thread, close):
+def end_by_closed_pipe(io_thread):
     """Close the pipe by which an I/O thread is woken up; it ends."""
-    close(io_thread._reader)
+    os.close(io_thread._reader)
     io_thread._wake()
 
 
@@ -131,11 +133,11 @@ TAKE_TICKET = Replaced("_take_ticket")
 WRITE_RESULT = Replaced("_write")
 
 
-def server_class():
-    """Return the class that serves tasks in a pool process."""
+def make_server(*arguments):
+    """Return what serves the tasks in a pool process."""
     from atasker_like.pools.process import child
 
-    return child._Server
+    return child._Server(*arguments)
 
 
 def result_fd_of(server):

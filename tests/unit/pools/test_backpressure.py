@@ -16,6 +16,9 @@ from tests.contract import functions
 from tests.support import PATIENCE
 from tests.support.clock import Clock
 from tests.support.internals import manager
+from tests.support.internals.engine import advance, heap_of, set_queued_at
+from tests.support.internals.pool import aging_entry_of
+from tests.support.internals.process_pool import idle_processes_of, refill_idle
 
 
 class Blocker:
@@ -203,7 +206,7 @@ def test_max_queued_limits_the_process_pool(make_supervisor, tmp_path, on_full):
     assert call(1, 2).value(PATIENCE) == 3
     pool = supervisor.pool_for(TT_MP)
     with pool.lock:
-        process = pool._idle.pop()          # it is given nothing meanwhile
+        process = idle_processes_of(pool).pop()          # it is given nothing meanwhile
         pool.run_queue.active += 1
     tasks = [call(1, 1), call(2, 2)]
     if on_full == "raise":
@@ -215,9 +218,9 @@ def test_max_queued_limits_the_process_pool(make_supervisor, tmp_path, on_full):
         thread, told = aside(lambda: call(3, 3))
         wait_for(lambda: pool.backpressure.blocked_submitters)
     with pool.lock:
-        pool._idle.append(process)
+        idle_processes_of(pool).append(process)
         pool.run_queue.active -= 1
-        pool._refill_idle()
+        refill_idle(pool)
     assert [task.value(PATIENCE) for task in tasks] == [2, 4]
     if on_full == "block":
         thread.join(PATIENCE)
@@ -258,7 +261,7 @@ def test_too_many_abandoned_threads(make_supervisor):
 
 def waiting_task(run_queue, priority, queued):
     task = Task(TaskSpec(None, len, TaskOptions(priority=priority)), (), None, None)
-    task._queued = queued
+    set_queued_at(task, queued)
     run_queue.push(task)
     return task
 
@@ -292,7 +295,7 @@ def test_several_intervals_at_once_and_withdrawn_tasks():
     gone = waiting_task(run_queue, TASK_LOW, 100.0)
     low = waiting_task(run_queue, TASK_LOW, 101.0)
     waiting_task(run_queue, TASK_LOW, 895.0)
-    gone._advance(-1, 0.0)
+    advance(gone, -1, 0.0)
     run_queue.discard(gone)
     pauses = []
     while not pauses or pauses[-1] == 0.0 or pauses[-1] is not None and pauses[-1] < 0:
@@ -389,10 +392,10 @@ def test_aging_goes_on_after_a_restart(make_supervisor, kind):
     pool = supervisor.pool_for(kind)
     pool.backpressure.limit(None, "block", 60.0)
     background_task(functions.give, tt=kind, supervisor=supervisor)(1).value(PATIENCE)
-    first = pool.backpressure._aging_entry
+    first = aging_entry_of(pool)
     supervisor.stop()
     supervisor.start()
     background_task(functions.give, tt=kind, supervisor=supervisor)(1).value(PATIENCE)
-    second = pool.backpressure._aging_entry
+    second = aging_entry_of(pool)
     assert first is not second
-    wait_for(lambda: second in manager(supervisor).timer._heap)     # the timer knows it
+    wait_for(lambda: second in heap_of(manager(supervisor).timer))     # the timer knows it

@@ -3,9 +3,11 @@ import time
 
 import pytest
 
-from atasker_like.pools.views import _Results
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import END
+from tests.support.internals.pool import (IMAP_RESULTS, VIEWED_POOL, futures_of,
+                                          submission_waiters_of)
 from tests.support.threads import join, started, wait_for
 
 
@@ -34,7 +36,7 @@ class Call:
 
 def test_threads_that_share_an_imap_wait_for_a_result_each():
     calls = [Call(number) for number in range(2)]
-    results = _Results(lambda arguments: calls[:len(arguments)], range(2), in_order=True)
+    results = IMAP_RESULTS(lambda arguments: calls[:len(arguments)], range(2), in_order=True)
     others = []
     calls[0].while_waiting = lambda: others.append(join(started(results.next)))
     assert results.next() == 0 and others == [1]
@@ -44,12 +46,12 @@ def test_threads_that_share_an_imap_wait_for_a_result_each():
 
 def test_result_that_is_late_comes_before_those_that_follow_it():
     calls = [Call(number) for number in range(2)]
-    late = calls[0]._end
-    calls[0]._end = lambda deadline: False
-    results = _Results(lambda arguments: calls[:len(arguments)], range(2), in_order=True)
+    late = END.of(calls[0])
+    END.put(calls[0], lambda deadline: False)
+    results = IMAP_RESULTS(lambda arguments: calls[:len(arguments)], range(2), in_order=True)
     with pytest.raises(TimeoutError, match="next result of mp_pool"):
         results.next(0)
-    calls[0]._end = late
+    END.put(calls[0], late)
     assert list(results) == [0, 1]
 
 
@@ -75,7 +77,7 @@ class Late:
 
 def waits(thread, view):
     """Wait until a thread waits for the submissions of a view, or has ended."""
-    wait_for(lambda: not thread.is_alive() or view._submissions._waiters, "the thread waits")
+    wait_for(lambda: not thread.is_alive() or submission_waiters_of(view), "the thread waits")
 
 
 def test_shutdown_cancels_a_call_that_is_being_submitted(supervisor):
@@ -83,18 +85,20 @@ def test_shutdown_cancels_a_call_that_is_being_submitted(supervisor):
     view, running = supervisor.thread_pool, Hold()
     supervisor.put_task(running)
     running.reached()
-    view._pool = late = Late(view._pool)
+    late = Late(VIEWED_POOL.of(view))
+    VIEWED_POOL.put(view, late)
     submitter = started(view.submit, abs, -1)
     late.reached()
     view.shutdown(wait=False, cancel_futures=True)
     late.go()
-    assert join(submitter).cancelled() and not view._futures
+    assert join(submitter).cancelled() and not futures_of(view)
     running.go()
 
 
 def test_shutdown_waits_for_a_call_that_is_being_submitted(supervisor):
     view, running, ended = supervisor.thread_pool, Hold(), []
-    view._pool = late = Late(view._pool)
+    late = Late(VIEWED_POOL.of(view))
+    VIEWED_POOL.put(view, late)
     submitter = started(view.submit, lambda: (running(), ended.append("call")))
     late.reached()
     stopper = started(lambda: (view.shutdown(), ended.append("shutdown")))
@@ -109,7 +113,8 @@ def test_shutdown_waits_for_a_call_that_is_being_submitted(supervisor):
 
 def test_submission_that_fails_ends_the_wait_of_a_shutdown(supervisor):
     view = supervisor.thread_pool
-    view._pool = late = Late(view._pool)
+    late = Late(VIEWED_POOL.of(view))
+    VIEWED_POOL.put(view, late)
     submitter = started(view.submit, abs, -1)
     late.reached()
     stopper = started(view.shutdown)
@@ -127,7 +132,8 @@ def test_submission_that_fails_ends_the_wait_of_a_shutdown(supervisor):
 def test_terminate_cancels_calls_that_are_being_submitted(supervisor, submit):
     supervisor.create_mp_pool(processes=1)
     pool = supervisor.mp_pool
-    pool._pool = late = Late(pool._pool)
+    late = Late(VIEWED_POOL.of(pool))
+    VIEWED_POOL.put(pool, late)
     submitter = started(submit, pool)
     late.reached()
     pool.terminate()
@@ -141,7 +147,8 @@ def test_terminate_cancels_calls_that_are_being_submitted(supervisor, submit):
 def test_join_waits_for_the_callback_of_a_call_that_is_being_submitted(supervisor):
     supervisor.create_mp_pool(processes=1)
     pool, ended = supervisor.mp_pool, []
-    pool._pool = late = Late(pool._pool)
+    late = Late(VIEWED_POOL.of(pool))
+    VIEWED_POOL.put(pool, late)
     submitter = started(lambda: pool.apply_async(abs, (-1,), callback=ended.append))
     late.reached()
     pool.close()

@@ -14,6 +14,7 @@ from atasker_like.pools.process import buffers
 from tests.support import PATIENCE, arrays, by_value
 from tests.support.arrays import LARGE, Array, large
 from tests.support.internals import manager
+from tests.support.internals.process_pool import COPIED
 from tests.support.interruptions import at_line
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors cross over a socket")
@@ -103,8 +104,8 @@ def test_large_buffers_cross_with_another_serializer(supervisor):
 @pytest.mark.slow
 def test_shared_makes_one_copy_for_all_tasks(submit, monkeypatch):
     copied = []
-    copy = buffers._copied
-    monkeypatch.setattr(buffers, "_copied", lambda raws: copied.append(len(raws)) or copy(raws))
+    copy = COPIED.of(buffers)
+    COPIED.patch(monkeypatch, buffers, lambda raws: copied.append(len(raws)) or copy(raws))
     table = shared(large(3))
     tasks = [submit(arrays.overwrite, table, 9) for _ in range(20)]
     assert [task.value(PATIENCE) for task in tasks] == [3] * 20 and copied == [1]
@@ -181,7 +182,7 @@ def test_arguments_for_which_there_is_no_memory_fail_one_task(submit, monkeypatc
 
     submit(len, "").value(PATIENCE)
     with monkeypatch.context() as patched:
-        patched.setattr(buffers, "_copied", copied)
+        COPIED.patch(patched, buffers, copied)
         error = submit(arrays.look, large()).exception(PATIENCE)
         assert type(error) is TaskPicklingError and "No space left on device" in str(error)
     assert submit(arrays.look, large(2)).value(PATIENCE) == (LARGE, 2, 2)
@@ -229,7 +230,7 @@ def test_death_of_a_process_with_large_arguments_costs_one_task(submit):
 @pytest.mark.slow
 def test_process_that_dies_during_the_copy_does_not_end_the_task(supervisor, submit, monkeypatch):
     entered, go = threading.Event(), threading.Event()
-    copy = buffers._copied
+    copy = COPIED.of(buffers)
 
     def slow(raws):
         entered.set()
@@ -238,7 +239,7 @@ def test_process_that_dies_during_the_copy_does_not_end_the_task(supervisor, sub
 
     submit(len, "").value(PATIENCE)
     pool = manager(supervisor).processes
-    monkeypatch.setattr(buffers, "_copied", slow)
+    COPIED.patch(monkeypatch, buffers, slow)
     task = submit(arrays.look, large(3), retries=1)
     assert entered.wait(PATIENCE)
     os.kill(pool.pids()[0], signal.SIGKILL)

@@ -7,6 +7,7 @@ from collections import deque
 import pytest
 
 from atasker_like.pools.process.deferred_writer import DeferredWriter
+from tests.support.internals.process_pool import is_idle_writer
 
 
 class Process:
@@ -71,9 +72,7 @@ def hold(pool, pipes):
 
 
 def is_clean(pool):
-    writer = pool.writer
-    return not (writer.processes or writer._calls or writer._rests or writer._committing
-                or pool.lock._is_owned())
+    return is_idle_writer(pool.writer) and not pool.lock._is_owned()
 
 
 WRITES = [DeferredWriter.commit, DeferredWriter.flush]

@@ -10,6 +10,10 @@ from atasker_like.pools.process import descriptors, fork_server, spawn
 from atasker_like.pools.process.io_thread import CLOSED
 from tests.contract import functions as f
 from tests.support import PATIENCE
+from tests.support.internals.engine import spec_of
+from tests.support.internals.process_pool import (FORK_SERVER, KNOWN, LAUNCH, TRACKER,
+                                                  end_by_answer, end_by_error, io_thread_of,
+                                                  processes_of, refill, thread_of_io, watched_files)
 
 
 @pytest.fixture
@@ -84,9 +88,9 @@ class Holder:
 @pytest.fixture
 def holders(monkeypatch, pipe):
     made = Holder(pipe[0], None), Holder(pipe[1], None)
-    monkeypatch.setattr(fork_server, "_known", {})
-    monkeypatch.setattr(fork_server, "_fork_server", lambda: made[0])
-    monkeypatch.setattr(fork_server, "_tracker", lambda: made[1])
+    KNOWN.patch(monkeypatch, fork_server, {})
+    FORK_SERVER.patch(monkeypatch, fork_server, lambda: made[0])
+    TRACKER.patch(monkeypatch, fork_server, lambda: made[1])
     return made
 
 
@@ -131,18 +135,19 @@ def pool(make_supervisor, tmp_path):
 
 def close_like_a_daemon(pool, other=None, below=1 << 30):
     """Close what leads to the processes; or have another file under each of the numbers."""
-    watch = pool._io_thread
-    pipes = [pipe.fileno() for process in pool._processes for pipe in process.pipes]
-    of_multiprocessing = [fd for process in pool._processes
+    watch = io_thread_of(pool)
+    pipes = [pipe.fileno() for process in processes_of(pool) for pipe in process.pipes]
+    of_multiprocessing = [fd for process in processes_of(pool)
                           for fd in process.process._popen.finalizer._args]
-    numbers = {number for number in [*pipes, *of_multiprocessing, *watch._files] if number < below}
+    found = [*pipes, *of_multiprocessing, *watched_files(watch)]
+    numbers = {number for number in found if number < below}
     with pool.lock:             # the I/O thread closes and opens nothing in between
         for number in sorted(numbers):
             if other is None:
                 descriptors.close_own(number, descriptors.identity(number))
             else:
                 os.dup2(other, number)
-    return watch._thread, numbers
+    return thread_of_io(watch), numbers
 
 
 def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, caplog):
@@ -160,32 +165,31 @@ def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, cap
 def test_process_that_starts_while_the_io_thread_ends_is_served_by_another(pool, monkeypatch):
     """The thread ends between the look for it and the start of the process."""
     process_pool = pool.pool
-    launch, ended = process_pool.starter._launch, []
+    launch, ended = LAUNCH.of(process_pool.starter), []
 
     def launch_and_end(*arguments):
         started = launch(*arguments)
         if not ended:
-            watch = process_pool._io_thread
+            watch = io_thread_of(process_pool)
             ended.append(watch)
-            watch._requests.append(())          # it cannot read that, and ends
-            watch._wake()
-            watch._thread.join(PATIENCE)
+            end_by_error(watch)
+            thread_of_io(watch).join(PATIENCE)
         return started
 
-    monkeypatch.setattr(process_pool.starter, "_launch", launch_and_end)
+    LAUNCH.patch(monkeypatch, process_pool.starter, launch_and_end)
     pool.supervisor.set_mp_pool(pool_size=2, reserve_normal=0, reserve_high=0)
     assert pool.waiting.value(PATIENCE) == 7
     assert pool.put(f.give, 8).value(PATIENCE) == 8
     assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
-    assert ended and not ended[0]._thread.is_alive()
+    assert ended and not thread_of_io(ended[0]).is_alive()
 
 
 def test_what_was_sent_ahead_runs_elsewhere_if_the_low_numbers_are_closed(pool):
     tasks = [pool.put(f.give, number) for number in range(5)]
-    process = pool.pool._processes[0]
+    process = processes_of(pool.pool)[0]
     with pool.pool.lock:                        # as if they were known to be short
-        pool.waiting._spec.expected_runtime = tasks[0]._spec.expected_runtime = 1e-6
-        pool.pool._refill(process)
+        spec_of(pool.waiting).expected_runtime = spec_of(tasks[0]).expected_runtime = 1e-6
+        refill(pool.pool, process)
         assert len(process.inflight) > 1
     close_like_a_daemon(pool.pool, below=descriptors.HIGH)
     assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
@@ -208,21 +212,20 @@ def test_files_that_have_the_numbers_by_then_are_left_alone(pool, tmp_path):
 
 
 def test_an_io_thread_that_dies_is_replaced_and_what_ran_fails(pool, monkeypatch, caplog):
-    watch = pool.pool._io_thread
+    watch = io_thread_of(pool.pool)
     failed = threading.Event()
 
     def fail():
         failed.set()
         raise ZeroDivisionError("a fault of the pool's own")
 
-    watch._answer = fail
-    watch._wake()
+    end_by_answer(watch, fail)
     assert failed.wait(PATIENCE)
     error = pool.running.exception(PATIENCE)
     assert type(error) is ProcessDiedError and "a fault of the pool's own" in str(error)
     assert pool.waiting.value(PATIENCE) == 7
-    assert pool.pool._io_thread is not watch
-    watch._thread.join(PATIENCE)
+    assert io_thread_of(pool.pool) is not watch
+    thread_of_io(watch).join(PATIENCE)
     assert any("ZeroDivisionError" in message for message in caplog.messages)
 
 
@@ -232,7 +235,7 @@ def test_tasks_that_could_not_be_written_run_elsewhere(make_supervisor, tmp_path
     supervisor.put_task(f.give, (1,), tt=TT_MP).value(PATIENCE)
     pool = supervisor.pool_for(TT_MP)
     with pool.lock:                         # the I/O thread does not get to know it before
-        process = pool._processes[0]
+        process = processes_of(pool)[0]
         ticket = process.ticket_out
     os.close(ticket)                        # only the one for writing
     task = supervisor.put_task(f.give, (2,), tt=TT_MP)
@@ -242,4 +245,4 @@ def test_tasks_that_could_not_be_written_run_elsewhere(make_supervisor, tmp_path
     thread.start()
     thread.join(PATIENCE)
     assert (task.value(PATIENCE), other[0].value(PATIENCE)) == (2, 3)
-    assert process not in pool._processes
+    assert process not in processes_of(pool)

@@ -11,6 +11,7 @@ from atasker_like import ProcessDiedError
 from atasker_like.pools.process import exit_status, fork_server
 from atasker_like.pools.process.exit_status import ExitStatus
 from atasker_like.pools.process.protocol import process_died_error
+from tests.support.internals.process_pool import ENDED_SERVERS, FORK_SERVER
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_signal_that_ended_the_fork_server_too_is_named_if_the_parent_survives
         assert exit_status.wait_for_end(without_status, server).code in (code, 255)
     finally:
         signal.signal(signal.SIGTERM, before)
-        fork_server._ended.pop(server, None)
+        ENDED_SERVERS.of(fork_server).pop(server, None)
 
 
 class Holder:
@@ -115,12 +116,12 @@ class Holder:
 
 def test_the_status_of_a_fork_server_is_noted_before_it_is_replaced(ended, monkeypatch):
     server = ended(KILLED)
-    monkeypatch.setattr(fork_server, "_ended", {})
+    ENDED_SERVERS.patch(monkeypatch, fork_server, {})
     monkeypatch.setattr(fork_server, "fork_server", lambda: server)
     holder = Holder(server)
-    monkeypatch.setattr(fork_server, "_fork_server", lambda: holder)
+    FORK_SERVER.patch(monkeypatch, fork_server, lambda: holder)
     fork_server.before_start()
-    assert fork_server._ended == {server: -15}
+    assert ENDED_SERVERS.of(fork_server) == {server: -15}
     assert holder._forkserver_pid == server         # multiprocessing waits for it
     os.waitpid(server, 0)
     fork_server.before_start()

@@ -14,6 +14,7 @@ from atasker_like.pools.process import main_module, pool as pools, starter
 from tests.contract import functions as f
 from tests.support import PATIENCE
 from tests.support.internals import manager
+from tests.support.internals.process_pool import is_probing
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, m
     supervisor.set_mp_pool(pool_size=2)
     tasks = [supervisor.put_task(f.give, (number,), tt=TT_MP) for number in range(2)]
     assert wait_completed(tasks, PATIENCE) == [0, 1]
-    assert manager(supervisor).processes.starter._probing is False
+    assert is_probing(manager(supervisor).processes.starter) is False
 
 
 def test_submission_during_the_import_in_a_foreign_process_is_logged(make_supervisor, monkeypatch):

@@ -11,6 +11,9 @@ from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBro
 from atasker_like.pools.process import log_forwarder, log_relay as relay, process_set as upkeep
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.process_pool import (LAUNCH, REQUEST_THREAD, end_by_closed_pipe,
+                                                  exit_waiters_of, io_thread_of, processes_of,
+                                                  refuse_starts)
 from tests.support.scripts import gone
 from tests.support.threads import join, started, wait_for
 from tests.unit import in_processes
@@ -45,7 +48,7 @@ def test_process_above_max_age_is_replaced(pool_of_one):
     first = pid_of(supervisor)
     pool = supervisor.pool_for(TT_MP)
     with pool.lock:
-        pool._processes[0].started_at -= 2000
+        processes_of(pool)[0].started_at -= 2000
     pid_of(supervisor)                      # the last one that it runs
     assert pid_of(supervisor) != first
     assert supervisor.stats().process.failed == 0
@@ -169,15 +172,15 @@ def test_process_that_starts_as_the_initializer_changes_runs_no_tasks(pool_of_on
     supervisor = pool_of_one()
     set_initializer(supervisor, "old")
     starter = supervisor.pool_for(TT_MP).starter
-    launch = starter._launch
+    launch = LAUNCH.of(starter)
 
     def launch_and_change():
-        del starter._launch
+        LAUNCH.drop(starter)
         process = launch()
         set_initializer(supervisor, "new")
         return process
 
-    starter._launch = launch_and_change
+    LAUNCH.put(starter, launch_and_change)
     assert remembered(supervisor) == "new"
 
 
@@ -188,7 +191,7 @@ def test_process_forked_from_a_template_with_the_old_initializer_is_replaced(poo
     pool.forks_from_template = True
     assert remembered(supervisor) == "old"
     starter = pool.starter
-    drop, launch = starter.drop_template, starter._launch
+    drop, launch = starter.drop_template, LAUNCH.of(starter)
     launched, between = threading.Event(), []
 
     def launch_and_tell():
@@ -202,7 +205,8 @@ def test_process_forked_from_a_template_with_the_old_initializer_is_replaced(poo
         assert launched.wait(PATIENCE)
         drop(wait)
 
-    starter.drop_template, starter._launch = use_and_drop, launch_and_tell
+    starter.drop_template = use_and_drop
+    LAUNCH.put(starter, launch_and_tell)
     set_initializer(supervisor, "new")
     assert between[0].value(PATIENCE) in ("old", "new")
     assert remembered(supervisor) == "new"
@@ -212,18 +216,18 @@ def test_close_does_not_wait_for_a_start_that_is_refused(supervisor):
     supervisor.set_mp_pool(pool_size=1)
     pool = supervisor.pool_for(TT_MP)
     starter, closing = pool.starter, []
-    starter._unguarded.append(pool.start_method)
-    request = starter._request_thread
+    refuse_starts(pool)
+    request = REQUEST_THREAD.of(starter)
 
     def request_after_close():
         closing.append(started(pool.close, None))
-        wait_for(lambda: pool._exit_waiters, "close() waits")
+        wait_for(lambda: exit_waiters_of(pool), "close() waits")
         request()
 
-    starter._request_thread = request_after_close
+    REQUEST_THREAD.put(starter, request_after_close)
     error = supervisor.put_task(abs, (-1,), tt=TT_MP).exception(PATIENCE)
     assert isinstance(error, PoolBrokenError)
-    assert not pool._exit_waiters
+    assert not exit_waiters_of(pool)
     join(closing[0])
 
 
@@ -235,9 +239,7 @@ def test_task_fails_if_the_io_thread_ends_while_its_large_result_is_read(pool_of
     task, ended = supervisor.put_task(in_processes.large_and_held, tt=TT_MP), threading.Event()
     task.add_done_callback(lambda task: ended.set())
     hold.reached()
-    io_thread = pool._io_thread
-    os.close(io_thread._reader)
-    io_thread._wake()
+    end_by_closed_pipe(io_thread_of(pool))
     wait_for(lambda: gone(pid), "the process is killed")
     ended_early = ended.wait(0.1)       # nobody else may read from the pipe meanwhile
     hold.go()

@@ -8,6 +8,7 @@ from atasker_like import RemoteError
 from atasker_like.pools.process import child
 from atasker_like.pools.process.child import ERROR
 from atasker_like.pools.process.protocol import decode
+from tests.support.internals.process_pool import make_server
 
 
 def said(kind, pickled=None):
@@ -41,7 +42,7 @@ def test_bytes_that_are_no_frame_end_a_process_with_an_error():
     try:
         os.write(writer, bytes(child.FRAME.size))
         with pytest.raises(EOFError, match="marshal|EOF read"):
-            child._Server(reader, -1, -1, -1, "prefix").serve()
+            make_server(reader, -1, -1, -1, "prefix").serve()
     finally:
         os.close(reader)
         os.close(writer)
@@ -52,6 +53,6 @@ def test_a_process_ends_at_the_end_of_its_task_pipe():
     os.write(writer, bytes(child.FRAME.size - 1))
     os.close(writer)
     try:
-        assert child._Server(reader, -1, -1, -1, "prefix").serve() is None
+        assert make_server(reader, -1, -1, -1, "prefix").serve() is None
     finally:
         os.close(reader)

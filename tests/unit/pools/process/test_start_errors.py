@@ -11,6 +11,8 @@ from atasker_like import TT_MP, PoolBrokenError
 from atasker_like.pools.process import spawn, start_errors, starter
 from tests.contract import functions as f
 from tests.support import PATIENCE
+from tests.support.internals.engine import spec_of
+from tests.support.internals.process_pool import FALLBACKS, LAUNCH
 
 
 def os_error(name):
@@ -101,8 +103,8 @@ def launches(monkeypatch):
     class Launches(list):
         error = None
 
-    made, launch = Launches(), spawn._launch
-    monkeypatch.setattr(spawn, "_fallbacks", set())
+    made, launch = Launches(), LAUNCH.of(spawn)
+    FALLBACKS.patch(monkeypatch, spawn, set())
 
     def record(method, *arguments):
         made.append(method)
@@ -110,7 +112,7 @@ def launches(monkeypatch):
             raise made.error
         return launch("forkserver", *arguments)     # it is faster, and this test is of the choice
 
-    monkeypatch.setattr(spawn, "_launch", record)
+    LAUNCH.patch(monkeypatch, spawn, record)
     return made
 
 
@@ -176,7 +178,7 @@ def test_a_permanent_failure_fails_every_waiting_task_at_the_first_try(make_supe
     refusing = refuse(os_error("EROFS"))
     supervisor = make_supervisor()
     tasks = supervisor.pool_for(TT_MP).start_many(
-        supervisor.put_task(f.give, (0,), tt=TT_MP)._spec, [(1,), (2,)])
+        spec_of(supervisor.put_task(f.give, (0,), tt=TT_MP)), [(1,), (2,)])
     errors = [task.exception(PATIENCE) for task in tasks]
     assert [type(error) for error in errors] == [PoolBrokenError] * 2
     assert len({id(error) for error in errors}) == 2
