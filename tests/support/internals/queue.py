@@ -88,10 +88,13 @@ ADD_END_WAITER = Replaced("_add_end_waiter")
 #: Notes that all tasks so far have ended.
 MARK_SETTLED = Replaced("_mark_settled")
 
-#: Begins to cancel what is left.
+#: Refuses submissions, and returns the tasks to cancel.
 BEGIN_ABORT = Replaced("_begin_abort")
 
-#: Forgets tasks.
+#: Withdraws a reason to start no task.
+RESUME_LANE = Replaced("_resume_lane")
+
+#: Accepts no more tasks, and cancels the unfinished ones.
 DISCARD = Replaced("_discard")
 
 #: Makes a call when the time of a map is over.

@@ -102,10 +102,10 @@ def callback_at_rest(writer):
     return writer._append_and_wake
 
 
-def linger_after_burst(writer, seconds):
-    """Wait as the thread of a writer does that runs, until so many seconds are over."""
+def linger(writer, seconds):
+    """Wait for more results of a burst, as a writer that runs, for so many seconds at most."""
     writer._running, writer._linger_end = True, monotonic() + seconds
-    return writer._linger
+    writer._linger()
 
 
 def note_write(writer):

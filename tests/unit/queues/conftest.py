@@ -21,10 +21,10 @@ class Face:
     def __init__(self, kind, supervisor, loop=None):
         self.kind = kind
         self._loop = loop
-        self._supervisor = supervisor
+        self.supervisor = supervisor
 
     def make(self, **arguments):
-        arguments.setdefault("supervisor", self._supervisor)
+        arguments.setdefault("supervisor", self.supervisor)
         return self.kind(**arguments)
 
     def do(self, call, *args, **kwargs):
@@ -57,8 +57,8 @@ class Aside:
 
     def __init__(self, call, *args, **kwargs):
         self._call = lambda: call(*args, **kwargs)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def _run(self):
         try:
@@ -67,8 +67,8 @@ class Aside:
             self.value, self.error = None, error
 
     def result(self):
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "it goes on"
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "it goes on"
         if self.error is not None:
             raise self.error
         return self.value

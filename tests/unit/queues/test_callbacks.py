@@ -9,6 +9,8 @@ from atasker_like.engine.wait_group import WaitGroup
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
 from tests.support import PATIENCE
+from tests.support.internals.engine import add_call_waiter, group_waiters_of, remove_call_waiter
+from tests.support.internals.queue import callbacks_of, is_aborting
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import wait_for
 
@@ -60,8 +62,8 @@ def test_run_when_it_ends_has_called_done_callbacks_and_hooks(face, way):
     ended = Aside(finish, face, queue, way, submit)
     assert entered.wait(PATIENCE)
     if not face.is_async:
-        ended._thread.join(0.02)
-        assert ended._thread.is_alive()
+        ended.thread.join(0.02)
+        assert ended.thread.is_alive()
     gate.set()
     ended.result()
     assert sorted(returned) == ["callback", "hook"]
@@ -207,7 +209,7 @@ def test_callback_whose_loop_is_closed_delays_no_later_run(supervisor):
 
     asyncio.run(first())
     assert asyncio.run(second()) == (1,)
-    assert not queue._callbacks.calls
+    assert not callbacks_of(queue).calls
 
 
 def test_a_callback_for_a_closed_loop_is_called_by_the_thread_that_ends_the_task(supervisor):
@@ -355,7 +357,7 @@ def test_a_callback_that_is_late_is_awaited_and_may_not_submit(threads):
     queue.submit(same, 1).add_done_callback(callback)
     running = Aside(lambda: threads.run(queue, timeout=0.05))
     assert entered.wait(PATIENCE)
-    wait_for(lambda: queue._aborting, "the run is over its time")
+    wait_for(lambda: is_aborting(queue), "the run is over its time")
     late.set()
     summary = running.result()
     assert summary.timed_out and summary.values == (1,) and len(refused) == 1
@@ -396,7 +398,7 @@ def test_callbacks_of_a_task_whose_cancelling_is_interrupted_are_called_once(sup
         handle.cancel()
         assert called == [0, 1, 2], line
         queue.run(timeout=PATIENCE)
-        assert not queue._callbacks.calls, line
+        assert not callbacks_of(queue).calls, line
         queue.shutdown()
     assert line > 10
 
@@ -411,10 +413,10 @@ def test_a_waiter_that_registers_while_another_one_leaves_is_woken():
         woken.append("comes")
 
     group.add("call")
-    assert group._add_call_waiter("call", leaves)
-    found = group._waiters.setdefault("call", [])       # the first half of _add_call_waiter()
-    group._remove_call_waiter("call", leaves)           # in another thread
+    assert add_call_waiter(group, "call", leaves)
+    found = group_waiters_of(group).setdefault("call", [])      # the first half of an addition
+    remove_call_waiter(group, "call", leaves)                   # in another thread
     found.append(comes)
     group.done("call")
-    assert woken == ["comes"] and not group._waiters
-    assert not group._add_call_waiter("call", comes) and not group._waiters
+    assert woken == ["comes"] and not group_waiters_of(group)
+    assert not add_call_waiter(group, "call", comes) and not group_waiters_of(group)

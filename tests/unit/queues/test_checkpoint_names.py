@@ -13,6 +13,7 @@ import pytest
 
 from atasker_like import (AsyncQueue, Checkpoint, InvalidArgumentError, InvalidTypeError,
                           ThreadQueue, amap, run, tmap)
+from tests.support.internals.queue import EXECUTE
 
 from .functions import add, co_double, double, fail_at_one, same
 
@@ -132,7 +133,7 @@ def test_a_file_of_the_version_before_is_used(tmp_path, supervisor):
     path = tmp_path / "file"
     with Checkpoint(path) as checkpoint:
         tmap(double, [1], checkpoint=checkpoint, supervisor=supervisor)
-        checkpoint._execute("DROP TABLE users")
+        EXECUTE.of(checkpoint)("DROP TABLE users")
     with Checkpoint(path) as checkpoint:
         assert tmap(double, [1], checkpoint=checkpoint, supervisor=supervisor) == (2,)
         assert (tmap(double, [1], checkpoint=checkpoint, namespace="n", supervisor=supervisor)
@@ -308,7 +309,7 @@ def test_two_functions_that_begin_with_one_namespace_at_once_are_warned_of(tmp_p
                                                                            caplog, statement):
     """The second process runs after the first or the second statement of the first one."""
     with Checkpoint(tmp_path / "file") as one, Checkpoint(tmp_path / "file") as other:
-        execute, left = one._execute, [statement]
+        execute, left = EXECUTE.of(one), [statement]
 
         def execute_then_other(*arguments):
             rows = execute(*arguments)
@@ -317,7 +318,7 @@ def test_two_functions_that_begin_with_one_namespace_at_once_are_warned_of(tmp_p
                 other.page(same, "step")
             return rows
 
-        monkeypatch.setattr(one, "_execute", execute_then_other)
+        EXECUTE.patch(monkeypatch, one, execute_then_other)
         one.page(double, "step")
         assert left[0] <= 0
     messages = [message for message in caplog.messages if "namespace 'step'" in message]

@@ -10,6 +10,10 @@ from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ThreadQueue, Wait
                           background_task, current_task)
 from atasker_like.queues import async_queue as coroutines
 from tests.support import PATIENCE
+from tests.support.internals.engine import END, spec_of
+from tests.support.internals.queue import (BEGIN_ABORT, DISCARD, FINISH_CLOSING, MAKE_SPEC,
+                                           MARK_SETTLED, RESUME_LANE, SPECS, TASK_DONE, WAIT_ALL,
+                                           is_closed, pool_of_queue, submissions_of, tasks_of_queue)
 
 from .conftest import ENDS, Aside
 from .functions import co_one, fail_at_one
@@ -28,7 +32,7 @@ def test_an_interrupted_block_cancels_its_tasks(supervisor, monkeypatch):
     try:
         with pytest.raises(KeyboardInterrupt), queue:
             handles = queue.map(gate.wait, [PATIENCE] * 3)
-            monkeypatch.setattr(queue, "_wait_all", interrupted)
+            WAIT_ALL.patch(monkeypatch, queue, interrupted)
         assert handles[2].cancelled() and queue.closed
     finally:
         gate.set()
@@ -112,7 +116,7 @@ def test_failure_reported_after_a_reset_ends_no_later_run(supervisor):
     failed = queue.submit(fail_at_one, 1)
     assert queue.run(timeout=PATIENCE).failed
     queue.reset()
-    queue._task_done(failed.task)
+    TASK_DONE.of(queue)(failed.task)
     queue.submit(abs, -1)       # which a queue that gives up refuses
 
 
@@ -137,20 +141,20 @@ def test_results_may_be_cleared_while_threads_wait_for_the_end(supervisor):
     queue.submit(abs, 1).wait(PATIENCE)
     waited = queue.submit(first.wait, PATIENCE)
     settling = threading.Event()
-    end = waited.task._end
+    end = END.of(waited.task)
 
     class Slow:
         """A task that notes when a thread begins to wait for it."""
 
-        _status = property(lambda self: waited.task._status)
+        _status = property(lambda self: waited.task.status)
         done = staticmethod(waited.task.done)
-        _spec = waited.task._spec
+        _spec = spec_of(waited.task)
 
         def _end(self, deadline):
             settling.set()
             return end(deadline)
 
-    queue._tasks[-1] = Slow()
+    tasks_of_queue(queue)[-1] = Slow()
     joined = Aside(queue.join, PATIENCE)
     assert settling.wait(PATIENCE)
     queue.clear_results()
@@ -168,36 +172,36 @@ def test_results_may_be_cleared_while_threads_wait_for_the_end(supervisor):
 # -- a reset between two steps of another thread ---------------------------------------------------
 
 
-def once_before(queue, name, call):
+def once_before(queue, replaced, call):
     """Make a call just before the next call of a method of a queue."""
-    method = getattr(queue, name)
+    method = replaced.of(queue)
 
     def late(*arguments, **options):
-        delattr(queue, name)
+        replaced.drop(queue)
         call()
         return method(*arguments, **options)
 
-    setattr(queue, name, late)
+    replaced.put(queue, late)
 
 
-def once_after(queue, name, call):
+def once_after(queue, replaced, call):
     """Make a call just after the next call of a method of a queue."""
-    method = getattr(queue, name)
+    method = replaced.of(queue)
 
     def early(*arguments, **options):
-        delattr(queue, name)
+        replaced.drop(queue)
         made = method(*arguments, **options)
         call()
         return made
 
-    setattr(queue, name, early)
+    replaced.put(queue, early)
 
 
 def test_a_wait_that_a_reset_ends_leaves_the_new_tasks_alone(inside):
     queue = inside.make()
     inside.do(queue.start)
     inside.do(queue.submit, inside.function("double"), 1)
-    once_before(queue, "_mark_settled", queue.reset)
+    once_before(queue, MARK_SETTLED, queue.reset)
     inside.do(queue.join)
     late = inside.do(queue.submit, inside.function("double"), 2, delay=PATIENCE)
     assert queue.pending_count == 1
@@ -207,16 +211,16 @@ def test_a_wait_that_a_reset_ends_leaves_the_new_tasks_alone(inside):
 def test_a_shutdown_that_a_reset_ends_does_not_close_the_queue_again(inside):
     queue = inside.make()
     inside.do(queue.start)
-    once_before(queue, "_finish_closing", queue.reset)
+    once_before(queue, FINISH_CLOSING, queue.reset)
     inside.do(queue.shutdown)
-    assert not queue.closed and not queue._closed
+    assert not queue.closed and not is_closed(queue)
     inside.do(queue.submit, inside.function("double"), 2)
     assert inside.run(queue, timeout=PATIENCE).values == (4,)
 
 
 def test_submission_that_a_reset_overtakes_spoils_no_later_one(inside):
     queue = inside.make()
-    once_after(queue, "_make_spec", lambda: Aside(queue.reset).result())
+    once_after(queue, MAKE_SPEC, lambda: Aside(queue.reset).result())
     with suppress(ClosedError):
         inside.do(queue.submit, inside.function("double"), 1)
     inside.do(queue.submit, inside.function("double"), 2)
@@ -231,8 +235,8 @@ def test_failure_from_before_a_reset_cancels_no_task_from_after_it(supervisor):
         Aside(queue.reset).result()
         queue.submit(abs, -1, delay=PATIENCE)
 
-    once_before(queue, "_begin_abort", reset)
-    once_after(queue, "_resume_lane", told.set)
+    once_before(queue, BEGIN_ABORT, reset)
+    once_after(queue, RESUME_LANE, told.set)
     failed = queue.submit(fail_at_one, 1)
     assert told.wait(PATIENCE)
     assert failed.exception() is not None and queue.pending_count == 1
@@ -248,7 +252,7 @@ def test_run_that_comes_in_the_midst_of_a_reset_is_refused(supervisor):
             Aside(queue.run, timeout=PATIENCE).result()
         errors.append(raised.value)
 
-    once_before(queue, "_discard", run)
+    once_before(queue, DISCARD, run)
     queue.reset()
     assert len(errors) == 1
     queue.submit(abs, -2)
@@ -300,7 +304,7 @@ def test_tasks_do_not_disappear_while_results_are_cleared(supervisor):
             seen.append(queue.pending_count)
             super().clear()
 
-    queue._specs = Specs(queue._specs)
+    SPECS.put(queue, Specs(SPECS.of(queue)))
     queue.clear_results()
     assert seen == [2]
     assert queue.cancel() == 2 and all(handle.cancelled() for handle in rest)
@@ -478,7 +482,7 @@ def test_hooks_posted_to_the_loop_are_waited_for(supervisor):
             await queue.submit(co_one)
             deadline = time.monotonic() + PATIENCE
             # the loop stands still meanwhile
-            while queue._pool.notifier.is_calling and time.monotonic() < deadline:
+            while pool_of_queue(queue).notifier.is_calling and time.monotonic() < deadline:
                 time.sleep(0.001)
             await queue.join()
             assert len(told) == number
@@ -493,13 +497,13 @@ def test_join_of_an_async_queue_keeps_its_timeout(supervisor):
         queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)
 
         async def hold():           # as a submission in another thread would that waits for room
-            queue._submissions.add(1)
+            submissions_of(queue).add(1)
 
         await queue.start()
         await hold()
         with pytest.raises(WaitTimeoutError):
             await queue.join(timeout=0.05)
-        queue._submissions.done(1)
+        submissions_of(queue).done(1)
         await queue.shutdown()
         gate.set()
 

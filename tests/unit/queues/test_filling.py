@@ -10,6 +10,8 @@ from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullErro
                           ThreadQueue, background_task, tmap)
 from atasker_like.engine.blocking import deadline_of
 from tests.support import PATIENCE
+from tests.support.internals.queue import (FINISH_CLOSING, RECORD_ACCEPTED, callbacks_of,
+                                           lane_of_queue, run_of)
 
 from ...support.internals import manager
 from .conftest import ENDS, Aside
@@ -118,10 +120,10 @@ class Failing:
         assert self.failing.task.started.wait(PATIENCE)
         self.waiting = queue.submit(abs, -1, must_complete=must_complete)
         self.run = Aside(queue.run) if running else None
-        wait_until(lambda: queue._running or not running)
+        wait_until(lambda: run_of(queue) or not running)
         self.mapped = Aside(queue.map, self.ran.append, [1, 2])
-        wait_until(lambda: queue._lane.blocked_submitters
-                   or queue._lane.pool.backpressure.blocked_submitters)
+        wait_until(lambda: lane_of_queue(queue).blocked_submitters
+                   or lane_of_queue(queue).pool.backpressure.blocked_submitters)
 
     def close(self):
         Aside(self.queue.shutdown).result()
@@ -145,14 +147,14 @@ def test_map_blocked_for_room_at_the_first_failure_starts_no_task(bounded, runni
     """Its task is accepted when the failure has made room, and the queue does not know the task
     yet."""
     scene = Failing(bounded, False, running)
-    enter, paused = bounded._record_accepted, []
+    enter, paused = RECORD_ACCEPTED.of(bounded), []
 
     def late(*arguments):
-        assert bounded._callbacks.wait(deadline_of(PATIENCE))
-        paused.append(bounded._lane.paused)
+        assert callbacks_of(bounded).wait(deadline_of(PATIENCE))
+        paused.append(lane_of_queue(bounded).paused)
         enter(*arguments)
 
-    monkeypatch.setattr(bounded, "_record_accepted", late)
+    RECORD_ACCEPTED.patch(monkeypatch, bounded, late)
     scene.go.set()
     with pytest.raises(ClosedError, match="has aborted"):
         scene.mapped.result()
@@ -263,7 +265,7 @@ def test_task_accepted_during_a_cancel_is_cancelled(supervisor, monkeypatch):
     queue = ThreadQueue(supervisor=supervisor)
     queue.start()
     accepted, looked_up = threading.Event(), threading.Event()
-    enter, has_closed = queue._record_accepted, queue._finish_closing
+    enter, has_closed = RECORD_ACCEPTED.of(queue), FINISH_CLOSING.of(queue)
 
     def late(*submissions):
         accepted.set()
@@ -279,8 +281,8 @@ def test_task_accepted_during_a_cancel_is_cancelled(supervisor, monkeypatch):
     # it does not start
     busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE)
             for _ in range(40)]
-    monkeypatch.setattr(queue, "_record_accepted", late)
-    monkeypatch.setattr(queue, "_finish_closing", close)
+    RECORD_ACCEPTED.patch(monkeypatch, queue, late)
+    FINISH_CLOSING.patch(monkeypatch, queue, close)
     submitted = Aside(queue.submit, abs, -1)
     assert accepted.wait(PATIENCE)
     queue.cancel()

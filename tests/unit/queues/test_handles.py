@@ -12,6 +12,7 @@ from atasker_like import (InvalidTypeError, SyncTaskHandle, TaskHandle, WaitTime
                           as_completed, background_task, co_as_completed, iter_completed,
                           wait_completed)
 from tests.support import PATIENCE
+from tests.support.internals.engine import task_waiters_of
 
 from . import functions
 
@@ -273,7 +274,7 @@ def test_as_completed_that_is_closed_forgets_the_tasks(threads):
     order = as_completed([done, waiting])
     assert next(order) is done
     order.close()
-    assert not waiting.task._waiters
+    assert not task_waiters_of(waiting.task)
     waiting.cancel()
 
 

@@ -10,6 +10,9 @@ from atasker_like.engine import wait_group
 from atasker_like.engine.wait_group import WaitGroup
 from atasker_like.pools import backpressure as intake
 from tests.support import PATIENCE
+from tests.support.internals.engine import group_waiters_of
+from tests.support.internals.queue import (RECORD_ACCEPTED, callbacks_of, lane_of_queue, policy_of,
+                                           run_of, submissions_of, tasks_of_queue)
 from tests.support.interruptions import at_line, interrupt
 from tests.support.scripts import run_script
 from tests.support.threads import wait_for
@@ -56,13 +59,13 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
             raised = False
         except KeyboardInterrupt:
             raised = True
-        assert not queue._submissions.calls, line
+        assert not submissions_of(queue).calls, line
         if started:
             assert queue.submit(abs, -7).task.value(PATIENCE) == 7
             queue.join(PATIENCE)
         else:
             queue.run(timeout=PATIENCE)
-        assert not queue._callbacks.calls, line
+        assert not callbacks_of(queue).calls, line
         seen = [handle for handle in queue.results if handle.status == "succeeded"
                 and handle.name != "abs"]
         if not raised:
@@ -72,8 +75,8 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
         else:
             assert len(ran) <= len(queue.results), line        # those that had begun are counted
         queue.shutdown()
-        assert not queue._lane.waiting, line
-        wait_for(lambda: not queue._lane.running,
+        assert not lane_of_queue(queue).waiting, line
+        wait_for(lambda: not lane_of_queue(queue).running,
                  "a function comes back whose task has been given up")
     assert line > 20
 
@@ -97,9 +100,9 @@ def test_a_submission_with_a_checkpoint_that_is_interrupted_at_any_line_is_undon
                 expected = 2
             except KeyboardInterrupt:
                 expected = 0
-            assert not queue._submissions.calls, line
+            assert not submissions_of(queue).calls, line
             queue.run(timeout=PATIENCE)
-            assert len(ran) == expected and not queue._callbacks.calls, line
+            assert len(ran) == expected and not callbacks_of(queue).calls, line
     assert line > 20
 
 
@@ -115,8 +118,8 @@ def test_a_run_that_is_interrupted_at_any_line_can_be_repeated(supervisor, argum
                               "atasker_like/queues")
         except KeyboardInterrupt:
             pass
-        assert queue._running is None, line
-        assert queue._policy == "continue", line
+        assert run_of(queue) is None, line
+        assert policy_of(queue) == "continue", line
         queue.run(timeout=PATIENCE)
         assert [handle.value() for handle in handles] == [1, 2]
     assert line > 20
@@ -135,7 +138,7 @@ def test_submission_interrupted_after_its_task_has_started_is_counted(supervisor
         assert begun.wait(PATIENCE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(queue, "_record_accepted", interrupted)
+    RECORD_ACCEPTED.patch(monkeypatch, queue, interrupted)
     with pytest.raises(KeyboardInterrupt):
         queue.submit(run)
     assert queue.active_count == 1      # it is waited for
@@ -156,7 +159,7 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(supervisor):
         supervisor.start()
         queue.submit(fail_at_one, 2)
         assert queue.run(timeout=PATIENCE).values == (2,)
-        assert not queue._callbacks.calls
+        assert not callbacks_of(queue).calls
 
 
 # -- signal handlers and finalizers ----------------------------------------------------------------
@@ -188,13 +191,13 @@ def test_a_handler_may_come_at_any_line_of_a_submission(supervisor, deed, policy
             reached = at_line(line, handler, lambda: made.append(queue.submit(abs, -1)))
         except ClosedError:
             assert queue.closed or deed == "reset", line
-        assert not queue._submissions.calls, line
+        assert not submissions_of(queue).calls, line
         if deed == "reset":
             queue.start()
         queue.shutdown()
-        assert not queue._callbacks.calls, line
+        assert not callbacks_of(queue).calls, line
         assert all(handle.task.wait(PATIENCE) for handle in made), line
-        assert len(queue._tasks) == len(queue.results), line
+        assert len(tasks_of_queue(queue)) == len(queue.results), line
     assert line > 20
 
 
@@ -222,8 +225,8 @@ def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervi
             queue.map(gate.wait, [PATIENCE] * 5)
     finally:
         gate.set()
-    assert waiting and queue.closed and not queue._submissions.calls
-    assert all(task.wait(PATIENCE) for task in queue._tasks)
+    assert waiting and queue.closed and not submissions_of(queue).calls
+    assert all(task.wait(PATIENCE) for task in tasks_of_queue(queue))
 
 
 def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
@@ -253,11 +256,12 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
 
                 def wait():
                     waiter.append(Aside(calls.wait))
-                    wait_for(lambda: calls._waiters or not waiter[0]._thread.is_alive(), "it waits")
+                    wait_for(lambda: group_waiters_of(calls) or not waiter[0].thread.is_alive(),
+                             "it waits")
 
                 reached = at_line(line, wait, lambda: calls.done("call"), "engine/wait_group")
                 assert not waiter or waiter[0].result()
-            assert not calls._waiters
+            assert not group_waiters_of(calls)
 
 
 # -- callbacks -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from atasker_like import (AsyncQueue, ExecutionError, InvalidTypeError, ProcessQ
 from atasker_like.queues import maps as oneshot
 from tests.contract.functions import enter
 from tests.support import PATIENCE
+from tests.support.internals.queue import CALL_AT
 
 from . import functions
 from .conftest import Aside
@@ -80,7 +81,7 @@ def test_maps_with_a_size_keep_their_timeout(supervisor, gate, kind):
 
 
 def test_maps_whose_timeout_passes_while_they_submit_raise(supervisor, gate, monkeypatch):
-    monkeypatch.setattr(oneshot, "_call_at", lambda supervisor, deadline, call: (call(), call)[1])
+    CALL_AT.patch(monkeypatch, oneshot, lambda supervisor, deadline, call: (call(), call)[1])
     with pytest.raises(ExecutionError, match="before all calls") as caught:
         Aside(tmap, enter, [gate] * 10, size=1, timeout=1e-9, supervisor=supervisor).result()
     assert not caught.value.results

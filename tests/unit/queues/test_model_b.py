@@ -123,8 +123,8 @@ def test_full_queue_blocks_a_thread(supervisor):
     queue = a.ThreadQueue(workers=1, size=1, supervisor=supervisor)
     queue.submit(abs, 1)
     blocked = Aside(queue.submit, abs, -2)
-    blocked._thread.join(0.02)
-    assert blocked._thread.is_alive()
+    blocked.thread.join(0.02)
+    assert blocked.thread.is_alive()
     queue.start()
     assert blocked.result().wait(PATIENCE).value == 2
     queue.shutdown()

@@ -12,8 +12,10 @@ import pytest
 from atasker_like import (Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task,
                           current_task, service)
 from atasker_like.engine.blocking import deadline_of
-from atasker_like.queues.calls import InitializedCall, InitializerState, _known
+from atasker_like.queues.calls import InitializedCall, InitializerState
 from tests.support import PATIENCE
+from tests.support.internals.queue import (ADD_END_WAITER, RECORD_ACCEPTED, callbacks_of,
+                                           initializer_state_of, known_initializers)
 
 from . import functions
 from .conftest import Aside
@@ -145,8 +147,8 @@ def test_a_started_queue_goes_on_after_a_failure(inside, make_gate):
 @pytest.mark.parametrize("how", ["submitted", "late", "started"])
 def test_an_infinite_run_ends_with_the_first_failure(inside, how):
     queue = inside.make(workers=1, mode="infinite", fail_policy="fail_first")
-    watch, watching = queue._add_end_waiter, threading.Event()
-    queue._add_end_waiter = lambda watcher: (watch(watcher), watching.set())[0]
+    watch, watching = ADD_END_WAITER.of(queue), threading.Event()
+    ADD_END_WAITER.put(queue, lambda watcher: (watch(watcher), watching.set())[0])
     calls = [(n, 1) for n in range(4)]
     if how == "submitted":
         handles = inside.do(queue.map, inside.function("fail_at"), calls)
@@ -211,15 +213,15 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
     """It is not in the ledger yet when what is left is looked up."""
     queue = threads.make(fail_policy="fail_first")
     queue.start()
-    enter = queue._record_accepted
+    enter = RECORD_ACCEPTED.of(queue)
 
     def late(*arguments):
         monkeypatch.undo()
         queue.submit(functions.fail).wait(PATIENCE)
-        assert queue._callbacks.wait(deadline_of(PATIENCE))
+        assert callbacks_of(queue).wait(deadline_of(PATIENCE))
         enter(*arguments)
 
-    monkeypatch.setattr(queue, "_record_accepted", late)
+    RECORD_ACCEPTED.patch(monkeypatch, queue, late)
     assert queue.map(functions.double, [1], delay=1000)[0].cancelled()
     queue.shutdown()
 
@@ -417,7 +419,7 @@ def test_state_of_an_initializer_ends_with_its_queue(threads, supervisor, unset)
         queue.clear_results()
         queue.reset()
     assert len(unset) <= 2      # once in each of the threads that there were
-    ready = weakref.ref(queue._initializer_state)
+    ready = weakref.ref(initializer_state_of(queue))
     del queue
     supervisor.stop(wait=PATIENCE)      # the thread that ran it has let go of it
     gc.collect()
@@ -434,7 +436,8 @@ def test_states_of_initializers_in_a_process_are_bounded():
         assert (pickle.loads(pickle.dumps(InitializerState(f"queue {number}"))).key
                 == f"queue {number}")
     gc.collect()
-    assert len(_known) <= 300 and first.ready is pickle.loads(pickle.dumps(first.ready))
+    assert len(known_initializers()) <= 300
+    assert first.ready is pickle.loads(pickle.dumps(first.ready))
 
 
 def test_clear_results_forgets_functions_too(threads):
@@ -451,7 +454,7 @@ def test_clear_results_forgets_functions_too(threads):
     del kept
     queue.clear_results()
     queue.shutdown()
-    threads._supervisor.stop(wait=PATIENCE)
+    threads.supervisor.stop(wait=PATIENCE)
     gc.collect()
     assert here() is None and not queue.results
 

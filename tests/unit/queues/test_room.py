@@ -6,6 +6,7 @@ import pytest
 from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ExecutionError, InvalidTypeError,
                           QueueFullError, ThreadQueue, amap)
 from tests.support import PATIENCE
+from tests.support.internals.queue import submissions_of
 
 from .functions import co_double, co_fail_at, co_same, double
 
@@ -163,7 +164,7 @@ def test_wait_for_room_ends_when_the_queue_is_closed(make, how):
         getattr(queue, how)()
         with pytest.raises(ClosedError, match="closed" if how == "cancel" else "reset"):
             await waiting
-        assert not queue._submissions.calls
+        assert not submissions_of(queue).calls
         return len(queue)
 
     assert within(main()) == 0

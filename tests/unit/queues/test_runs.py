@@ -13,6 +13,8 @@ from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgume
                           InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
                           TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
 from tests.support import PATIENCE
+from tests.support.internals.queue import (END_RUN, MAKE_SPEC, TASK_DONE, WATCH_FAILURES,
+                                           lane_of_queue)
 
 from . import functions
 from .conftest import Aside
@@ -499,7 +501,7 @@ def test_a_closed_queue_does_not_run(face):
 def wait_until_outside(queue, thread):
     """Poll until a thread waits for room, as no event tells of that."""
     deadline = monotonic() + PATIENCE
-    while not queue._lane.blocked_submitters:
+    while not lane_of_queue(queue).blocked_submitters:
         assert monotonic() < deadline and thread.is_alive()
         thread.join(0.001)
 
@@ -858,7 +860,7 @@ def test_a_task_of_a_queue_may_be_a_method(supervisor):
 def test_function_submitted_as_a_run_begins_follows_the_policy_of_the_run(supervisor):
     queue = ThreadQueue(workers=1, supervisor=supervisor)
     gate, begun, started, runs = threading.Event(), threading.Event(), [], []
-    watch, make = queue._watch_failures, queue._make_spec
+    watch, make = WATCH_FAILURES.of(queue), MAKE_SPEC.of(queue)
 
     def note(number):
         started.append(number)
@@ -869,14 +871,15 @@ def test_function_submitted_as_a_run_begins_follows_the_policy_of_the_run(superv
         begun.set()
 
     def begin_run(*arguments, **options):
-        del queue._make_spec
+        MAKE_SPEC.drop(queue)
         spec = make(*arguments, **options)
         runs.append(Aside(queue.run, fail_policy="fail_first"))
         assert begun.wait(PATIENCE)
         return spec
 
     queue.submit(gate.wait, PATIENCE)
-    queue._watch_failures, queue._make_spec = watch_failures, begin_run
+    WATCH_FAILURES.put(queue, watch_failures)
+    MAKE_SPEC.put(queue, begin_run)
     try:
         handles = [queue.submit(note, number) for number in range(9)]
     finally:
@@ -919,7 +922,7 @@ def test_first_call_of_a_function_submitted_as_a_run_begins_stops_the_run(superv
     """The spec of the function is made before the run begins, and its tasks come later."""
     queue = ThreadQueue(workers=1, supervisor=supervisor)
     gate, begun, started, runs = threading.Event(), threading.Event(), [], []
-    watch, make = queue._watch_failures, queue._make_spec
+    watch, make = WATCH_FAILURES.of(queue), MAKE_SPEC.of(queue)
 
     def note(number):
         started.append(number)
@@ -930,14 +933,15 @@ def test_first_call_of_a_function_submitted_as_a_run_begins_stops_the_run(superv
         begun.set()
 
     def begin_run(*arguments, **options):
-        del queue._make_spec
+        MAKE_SPEC.drop(queue)
         spec = make(*arguments, **options)
         runs.append(Aside(queue.run, fail_policy="fail_first"))
         assert begun.wait(PATIENCE)
         return spec
 
     queue.submit(gate.wait, PATIENCE)
-    queue._watch_failures, queue._make_spec = watch_failures, begin_run
+    WATCH_FAILURES.put(queue, watch_failures)
+    MAKE_SPEC.put(queue, begin_run)
     try:
         handles = queue.map(note, range(9))
     finally:
@@ -950,7 +954,7 @@ def test_first_call_of_a_function_submitted_as_a_run_begins_stops_the_run(superv
 def test_task_that_comes_as_a_run_ends_follows_the_policy_of_the_queue(supervisor):
     queue = ThreadQueue(workers=1, fail_policy="fail_first", supervisor=supervisor).start()
     began, gate, handles = threading.Event(), threading.Event(), []
-    end, task_done = queue._end_run, queue._task_done
+    end, task_done = END_RUN.of(queue), TASK_DONE.of(queue)
 
     def fail():
         began.set()
@@ -962,13 +966,14 @@ def test_task_that_comes_as_a_run_ends_follows_the_policy_of_the_queue(superviso
         task_done(task)
 
     def submit_late(run):
-        queue._end_run, queue._task_done = end, learn_late_of_the_failure
+        END_RUN.put(queue, end)
+        TASK_DONE.put(queue, learn_late_of_the_failure)
         handles.extend([queue.submit(fail), queue.submit(abs, -1)])
         assert began.wait(PATIENCE)
         end(run)
 
     queue.submit(len, "ab")
-    queue._end_run = submit_late
+    END_RUN.put(queue, submit_late)
     assert queue.run(fail_policy="continue", timeout=PATIENCE).succeeded == 1
     gate.set()
     queue.shutdown()

@@ -13,6 +13,8 @@ from atasker_like.results.serializer import Serializer
 from tests.contract import functions as f
 from tests.contract.kinds import as_coroutine_function
 from tests.support import PATIENCE
+from tests.support.internals.result import (arguments_of, kept_arguments_of, releasable_of,
+                                            reports_of, writers_of)
 from tests.support.threads import wait_for
 
 
@@ -146,7 +148,7 @@ def test_arguments_are_stored_if_asked(supervisor, with_arguments):
     found = stored_of(with_arguments, task.id)
     assert (found.args, found.kwargs) == (([["a", 1]],), {"b": "x", "c": None})
     assert (found.result, found.name) == ({"a": 1, "b": "x", "c": None}, "dict")
-    assert with_arguments.attach and not with_arguments._writers[0]._arguments
+    assert with_arguments.attach and not arguments_of(writers_of(with_arguments)[0])
 
 
 def test_arguments_of_a_running_task_are_stored(supervisor, with_arguments):
@@ -178,7 +180,7 @@ def test_arguments_of_retried_and_failed_tasks_are_stored(supervisor, with_argum
     bad.wait(PATIENCE)
     assert stored_of(with_arguments, task.id).args == (2, 0)
     assert stored_of(with_arguments, bad.id).args == ("x",)
-    assert not with_arguments._writers[0]._arguments
+    assert not arguments_of(writers_of(with_arguments)[0])
 
 
 class Shy:
@@ -226,7 +228,7 @@ def test_arguments_are_stored_with_an_end_that_is_seen_early(supervisor):
         # another text, whose times may be a microsecond apart
         again = stored_of(backend, task.id)
         assert (again.state, again.args, again.kwargs) == (found.state, found.args, found.kwargs)
-        assert not recorder._arguments and not recorder._releasable and not recorder._finished
+        assert not kept_arguments_of(recorder)
         backend.detach(recorder)
 
 
@@ -241,15 +243,15 @@ def test_arguments_are_kept_until_the_store_takes_them(supervisor, monkeypatch):
 
     with Broken(arguments=True) as backend:
         supervisor.set_result_backend(backend)
-        recorder = backend._writers[0]
+        recorder = writers_of(backend)[0]
         task = background_task(f.add, supervisor=supervisor)(1)
         task.wait(PATIENCE)
         with pytest.raises(ResultBackendError, match="full"):
             backend.flush(PATIENCE)
-        assert recorder._arguments or backend.find(task.id).args == (1,)
+        assert arguments_of(recorder) or backend.find(task.id).args == (1,)
         Broken.trouble = False
         assert stored_of(backend, task.id).args == (1,)
-        assert not recorder._arguments and not recorder._releasable
+        assert not arguments_of(recorder) and not releasable_of(recorder)
         supervisor.set_result_backend(None)
 
 
@@ -257,7 +259,7 @@ def test_arguments_of_ignored_tasks_are_not_kept(supervisor, with_arguments):
     task = background_task(f.add, supervisor=supervisor, ignore_result=True)(1)
     task.wait(PATIENCE)
     with_arguments.flush(PATIENCE)
-    assert not with_arguments._writers[0]._arguments and with_arguments.ids() == []
+    assert not arguments_of(writers_of(with_arguments)[0]) and with_arguments.ids() == []
 
 
 def test_arguments_are_not_stored_unless_asked(stored, backend):
@@ -265,7 +267,7 @@ def test_arguments_are_not_stored_unless_asked(stored, backend):
     task.wait(PATIENCE)
     assert stored_of(backend, task.id).args is None
     assert "args" not in json.loads(backend.read(task.id))
-    assert not backend._writers[0]._arguments
+    assert not arguments_of(writers_of(backend)[0])
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
@@ -355,7 +357,7 @@ def test_many_reports_are_few_writes(supervisor, monkeypatch):
     writes.clear()
     begun.set()
     assert go_on.wait(PATIENCE)
-    assert len(backend._writers[0]._reports) <= 1 and writes == []
+    assert len(reports_of(writers_of(backend)[0])) <= 1 and writes == []
     task.wait(PATIENCE)
     assert stored_of(backend, task.id).progress == Progress(4999, 5000, None)
     supervisor.set_result_backend(None)

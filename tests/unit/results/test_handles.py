@@ -11,6 +11,7 @@ from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryB
                           StoredResult, SyncResult, TaskCancelledError, TaskState, background_task,
                           task_supervisor)
 from tests.support import PATIENCE, ROOT
+from tests.support.internals.result import FIND_TASK
 
 #: Seconds between two looks into the store. A wait that needs the second look hangs.
 NEVER = 10000
@@ -45,13 +46,13 @@ def result_of(request):
 def test_the_value_of_a_task_that_runs(stored, backend, result_of):
     """It wakes when the task ends, without a second look."""
     go, asked = threading.Event(), threading.Event()
-    find_task = backend._find_task
+    find_task = FIND_TASK.of(backend)
 
     def find_and_report(task_id):
         asked.set()
         return find_task(task_id)
 
-    backend._find_task = find_and_report
+    FIND_TASK.put(backend, find_and_report)
     task = stored.put_task(lambda: go.wait(PATIENCE) and "value")
     task.started.wait(PATIENCE)
     got = []
@@ -146,14 +147,14 @@ def fail(kind, *args):
 def test_error_of_a_task_is_raised_with_its_traceback(stored, backend, result_of, late, unseen):
     """The task's own type, with the traceback as its cause, from memory and from the store."""
     go = threading.Event()
-    find_task = backend._find_task
+    find_task = FIND_TASK.of(backend)
 
     def find_and_go(task_id):
         task = find_task(task_id)
         go.set()                            # it fails when the asker has it, and not before
         return task
 
-    backend._find_task = find_and_go
+    FIND_TASK.put(backend, find_and_go)
     task = stored.put_task(lambda: go.wait(PATIENCE) and fail(ZeroDivisionError, "no", 1))
     task_id = task.id
     if late:
@@ -414,7 +415,7 @@ def test_an_error_that_get_raises_from_the_store_is_seen(stored, backend, result
     task = stored.put_task(raise_error, ("seen",))
     task.completed.wait(PATIENCE)
     backend.flush(PATIENCE)
-    assert backend._find_task(task.id) is None      # the answer comes from the store
+    assert FIND_TASK.of(backend)(task.id) is None      # the answer comes from the store
     with pytest.raises(ValueError, match="seen"):
         result_of(task.id, backend).get(PATIENCE)
     del task

@@ -14,6 +14,7 @@ from atasker_like import (MemoryBackend, ResultBackendError, ResultNotStoredErro
                           StoredResult, SyncResult, TaskState, wait_completed)
 from atasker_like.results import sqlite as module
 from tests.support import PATIENCE, ROOT
+from tests.support.internals.result import OPEN_WRITER, WRITE_LOCK, connections_of, transact
 
 
 @pytest.fixture
@@ -198,14 +199,14 @@ def troubled(make, supervisor):
 def test_a_full_disk(troubled, path):
     supervisor, backend, before = troubled
     (pages,), = query(path, "PRAGMA page_count")
-    prepared = backend._open_writer
+    prepared = OPEN_WRITER.of(backend)
 
     def prepared_on_a_full_disk():
         database = prepared()
         database.execute(f"PRAGMA max_page_count = {pages}")
         return database
 
-    backend._open_writer = prepared_on_a_full_disk
+    OPEN_WRITER.put(backend, prepared_on_a_full_disk)
     backend.close()
     tasks = [supervisor.put_task(str.rjust, ("x", 10000)) for _ in range(10)]
     assert [len(value) for value in wait_completed(tasks)] == [10000] * 10
@@ -214,7 +215,7 @@ def test_a_full_disk(troubled, path):
     assert SyncResult(before, backend).get(0) == 1
     assert [len(SyncResult(task.id, backend).get(0)) for task in tasks] == [10000] * 10
     # there is room again, which the next try finds by itself
-    backend._open_writer = prepared
+    OPEN_WRITER.put(backend, prepared)
     backend.flush(PATIENCE)
     assert query(path, "SELECT count(*) FROM results") == [(11,)]
 
@@ -337,13 +338,13 @@ def test_a_forked_process_opens_its_own(path, make):
     backend = make()
     backend.write([("parent", "1")])
     assert backend.read("parent") == "1"
-    inherited = {backend._reader, backend._writer}
+    inherited = connections_of(backend)
     pid = os.fork()
     if not pid:
         code = 1
         try:
             backend.write([("child", "1")])
-            own = {backend._reader, backend._writer}
+            own = connections_of(backend)
             code = 0 if backend.read("parent") == "1" and not own & inherited else 2
             backend.close()
         finally:
@@ -403,7 +404,7 @@ def held_up(make):
         inside.set()
         assert go.wait(PATIENCE)
 
-    writer = threading.Thread(target=backend._transact, args=(work,))
+    writer = threading.Thread(target=transact, args=(backend, work))
     writer.start()
     assert inside.wait(PATIENCE)
     yield backend, go
@@ -420,10 +421,10 @@ def forking(test):
 @forking
 def test_a_fork_waits_for_the_end_of_a_write(path, held_up):
     backend, go = held_up
-    lock = backend._write_lock
-    backend._write_lock = ReportingLock(lock, go.set)
+    lock = WRITE_LOCK.of(backend)
+    WRITE_LOCK.put(backend, ReportingLock(lock, go.set))
     outcome = forked(lambda: backend.write([("child", "1")]))
-    backend._write_lock = lock
+    WRITE_LOCK.put(backend, lock)
     assert outcome() is None
     assert [backend.read(task_id) for task_id in ("before", "held up", "child")] == ["1", "1", "1"]
 
@@ -481,7 +482,7 @@ def test_a_fork_in_the_middle_of_the_threads_own_use(path, make):
     backend.clock = come_in_between
     assert backend.read("a") == "1"
     backend.clock = clock
-    assert backend._transact(come_in_between)
+    assert transact(backend, come_in_between)
     assert [outcome() for outcome in outcomes] == [None, None]
     backend.write([("b", "1")])
     assert backend.read("b") == "1"
@@ -522,7 +523,7 @@ def test_write_in_the_middle_of_a_write_is_refused(make):
             backend.write([("b", "1")])
         return backend.read("b")
 
-    assert backend._transact(inside) is None
+    assert transact(backend, inside) is None
     backend.write([("b", "1")])
     assert backend.read("b") == "1"
 
@@ -537,7 +538,7 @@ def test_reading_does_not_wait_for_writing(make):
         inside.set()
         assert go.wait(PATIENCE)
 
-    writer = threading.Thread(target=backend._transact, args=(work,))
+    writer = threading.Thread(target=transact, args=(backend, work))
     writer.start()
     assert inside.wait(PATIENCE)
     assert backend.read("a") == "1"

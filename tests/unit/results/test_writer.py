@@ -12,6 +12,10 @@ from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskSta
 from atasker_like.results import writer as module
 from tests.support import PATIENCE
 from tests.support.internals import manager
+from tests.support.internals.result import (LINGER, SET_CALLBACKS, WAKEUP, callback_at_rest,
+                                            held_by, join_writer, linger, lock_of_writer,
+                                            note_write, queue_of_writer, thread_of_writer,
+                                            wake_writer)
 from tests.support.threads import started, wait_for
 
 
@@ -39,7 +43,7 @@ class Store(MemoryBackend):
             self.came.release()             # last: the waiter then looks at the writes
 
     def states(self):
-        return [self.codec.decode(task_id, self.read(task_id)).state for task_id in self._texts]
+        return [self.codec.decode(task_id, self.read(task_id)).state for task_id in self.keys()]
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def ids_of(tasks):
 
 def test_results_are_stored_without_being_asked_for(kept, store):
     task = kept.put_task(abs, (-1,))
-    while task.id not in store._texts or store.states() != [TaskState.SUCCESS]:
+    while task.id not in store.keys() or store.states() != [TaskState.SUCCESS]:
         assert store.came.acquire(timeout=PATIENCE)
 
 
@@ -93,8 +97,8 @@ def test_a_burst_comes_before_the_rest_of_the_results(kept, store, monkeypatch):
     monkeypatch.setattr(module, 'BATCH', 10)
     monkeypatch.setattr(module, 'BUSY_COUNT', 0)        # every moment belongs to a burst
     lingered = []
-    monkeypatch.setattr(module.ResultWriter, '_linger',
-                        lambda writer: lingered.append(len(store.writes)))
+    LINGER.patch(monkeypatch, module.ResultWriter,
+                 lambda writer: lingered.append(len(store.writes)))
     store.hold = threading.Event()
     first = kept.put_task(abs, (-1,))
     assert store.reached.wait(PATIENCE)
@@ -126,7 +130,7 @@ class Bursts:
     def acquire(self, blocking=True, timeout=-1):
         self.pauses.append(timeout)
         if self.counts:
-            self.writer._queue.extend([None] * self.counts.pop(0))
+            queue_of_writer(self.writer).extend([None] * self.counts.pop(0))
 
 
 @pytest.mark.parametrize("alive, counts, pauses", [
@@ -142,9 +146,9 @@ def test_writer_waits_less_if_no_task_is_alive_after_a_burst(make_supervisor, st
     go_on = threading.Event()
     if alive:
         supervisor.put_task(go_on.wait, (PATIENCE,))
-    writer._running, writer._linger_end = True, monotonic() + PATIENCE
-    writer._wakeup = bursts = Bursts(writer, counts)
-    writer._linger()
+    bursts = Bursts(writer, counts)
+    WAKEUP.put(writer, bursts)
+    linger(writer, PATIENCE)
     go_on.set()
     assert bursts.pauses == pauses
 
@@ -171,7 +175,8 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
     recorder = manager(kept).recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    lock = recorder._wakeup = ObservedLock(recorder._wakeup)
+    lock = ObservedLock(WAKEUP.of(recorder))
+    WAKEUP.put(recorder, lock)
     kept.put_task(abs, (1,)).wait(PATIENCE)     # it sleeps on the old lock until now
     store.flush(PATIENCE)
     assert lock.asleep.wait(PATIENCE)
@@ -191,7 +196,7 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
         """Stops the writer where it waits for pools that use the old callback."""
 
         def __enter__(self):
-            if threading.current_thread() is recorder._thread:
+            if threading.current_thread() is thread_of_writer(recorder):
                 holding.set()
                 assert go.wait(PATIENCE)
             return lock.__enter__()
@@ -203,14 +208,14 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
             return getattr(lock, name)
 
     pool.lock = Lock()
-    recorder._wake()                        # it goes round once
+    wake_writer(recorder)                   # it goes round once
     late = kept.put_task(abs, (2,))
     assert holding.wait(PATIENCE)
     after = kept.put_task(abs, (3,))
     wait_completed([late, after])
     pool.lock = lock
     go.set()
-    while not {late.id, after.id} <= set(store._texts):
+    while not {late.id, after.id} <= set(store.keys()):
         assert store.came.acquire(timeout=PATIENCE)
 
 
@@ -220,8 +225,8 @@ def test_an_old_call_is_waited_for(kept, store):
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
     store.flush(PATIENCE)
-    wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
-    old = recorder._queue.append
+    wait_for(lambda: recorder.on_finished == callback_at_rest(recorder), "the writer rests")
+    old = queue_of_writer(recorder).append
     before = list(store.writes)
     # as a pool that is about to make the call
     with manager(kept).threads.lock:
@@ -239,12 +244,12 @@ def test_task_that_starts_while_a_flush_has_the_writer_awake_is_stored(kept, sto
     recorder = manager(kept).recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
-    set_callbacks = recorder._set_callbacks
+    wait_for(lambda: recorder.on_finished == callback_at_rest(recorder), "the writer rests")
+    set_callbacks = SET_CALLBACKS.of(recorder)
     late, rests, go = threading.Event(), threading.Event(), threading.Event()
 
     def set_late(append):
-        if append == recorder._append_and_wake:
+        if append == callback_at_rest(recorder):
             set_callbacks(append)
             rests.set()
             return
@@ -254,13 +259,13 @@ def test_task_that_starts_while_a_flush_has_the_writer_awake_is_stored(kept, sto
             assert rests.wait(PATIENCE)
         set_callbacks(append)
 
-    monkeypatch.setattr(recorder, "_set_callbacks", set_late)
+    SET_CALLBACKS.patch(monkeypatch, recorder, set_late)
     task = kept.put_task(go.wait, (PATIENCE,))
     assert late.wait(PATIENCE)
-    wait_for(lambda: rests.is_set() and not recorder._queue and recorder._wakeup.locked(),
-             "the writer sleeps")
+    wait_for(lambda: (rests.is_set() and not queue_of_writer(recorder)
+                      and WAKEUP.of(recorder).locked()), "the writer sleeps")
     go.set()
-    while task.id not in store._texts or set(store.states()) != {TaskState.SUCCESS}:
+    while task.id not in store.keys() or set(store.states()) != {TaskState.SUCCESS}:
         assert store.came.acquire(timeout=PATIENCE), "the end of the task was not stored"
 
 
@@ -269,11 +274,11 @@ def test_result_that_is_read_early_is_still_stored(kept, store):
     recorder = manager(kept).recorder
     for _ in range(4):
         store.flush(PATIENCE)
-        with recorder._lock:                # the writer cannot look before the asker has
+        with lock_of_writer(recorder):      # the writer cannot look before the asker has
             task = kept.put_task(abs, (-1,))
             task.wait(PATIENCE)
             assert SyncResult(task.id, store).get(0) == 1
-        while task.id not in store._texts:
+        while task.id not in store.keys():
             assert store.came.acquire(timeout=PATIENCE), "it was forgotten"
 
 
@@ -319,7 +324,7 @@ def test_stopping_stores_everything(store):
     supervisor.set_result_backend(store)
     ids = ids_of([supervisor.put_task(abs, (number,)) for number in range(300)])
     report = supervisor.stop(wait=PATIENCE)
-    assert report.complete and set(store._texts) == set(ids)
+    assert report.complete and set(store.keys()) == set(ids)
     assert store.states() == [TaskState.SUCCESS] * 300
     # and again
     supervisor.start()
@@ -352,7 +357,7 @@ def test_new_backend_leaves_earlier_results_in_the_first_one(kept, store):
     second = kept.put_task(abs, (2,))
     second.wait(PATIENCE)
     other.flush(PATIENCE)
-    assert (list(store._texts), list(other._texts)) == ([first.id], [second.id])
+    assert (store.keys(), other.keys()) == ([first.id], [second.id])
     kept.set_result_backend(None)
     third = kept.put_task(abs, (3,))
     third.wait(PATIENCE)
@@ -367,7 +372,7 @@ def test_two_supervisors_share_one(make_supervisor, store):
     tasks = [supervisor.put_task(abs, (-number,)) for number, supervisor in enumerate(supervisors)]
     assert [SyncResult(task.id, store).get(PATIENCE) for task in tasks] == [0, 1]
     store.flush(PATIENCE)
-    assert set(store._texts) == set(ids_of(tasks))
+    assert set(store.keys()) == set(ids_of(tasks))
     for supervisor in supervisors:
         supervisor.stop(wait=PATIENCE)
         supervisor.set_result_backend(None)
@@ -397,7 +402,7 @@ def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
     assert [message for message in caplog.messages if "cannot be stored" in message]
     store.trouble = None
     store.flush(PATIENCE)
-    assert set(store._texts) == set(ids_of(tasks))
+    assert set(store.keys()) == set(ids_of(tasks))
     assert any("are stored again" in message for message in caplog.messages)
 
 
@@ -429,12 +434,12 @@ def test_oldest_results_are_dropped_beyond_the_limit(kept, store, caplog, monkey
     with pytest.raises(ResultBackendError):
         store.flush(PATIENCE)
     recorder = manager(kept).recorder
-    assert recorder._held() <= 11 and recorder.dropped >= 20
+    assert held_by(recorder) <= 11 and recorder.dropped >= 20
     assert any("are dropped" in message for message in caplog.messages)
     store.trouble = None
     store.flush(PATIENCE)
-    assert 10 <= len(store._texts) <= 11
-    assert tasks[-1].id in store._texts
+    assert 10 <= len(store) <= 11
+    assert tasks[-1].id in store.keys()
 
 
 def test_an_id_that_no_store_can_take(kept, store, caplog):
@@ -442,7 +447,7 @@ def test_an_id_that_no_store_can_take(kept, store, caplog):
     good = kept.put_task(abs, (2,))
     wait_completed([bad, good])
     store.flush(PATIENCE)
-    assert list(store._texts) == [good.id]
+    assert store.keys() == [good.id]
     assert any("cannot be written as UTF-8" in message for message in caplog.messages)
 
 
@@ -644,13 +649,13 @@ def test_each_write_that_ends_prolongs_the_wait_of_a_stop(kept):
 
         def join(self, seconds):
             waits.append(seconds)
-            writer._last_write = monotonic()
+            note_write(writer)
 
         def is_alive(self):
             return len(waits) < 4
 
-    writer._last_write = monotonic()
-    assert writer._join(Thread(), monotonic() - 2 * module.CLOSE_TIMEOUT, None)
+    note_write(writer)
+    assert join_writer(writer, Thread(), monotonic() - 2 * module.CLOSE_TIMEOUT, None)
     most = module.CLOSE_TIMEOUT + module.LAST_GRACE
     assert len(waits) == 4 and all(module.LAST_GRACE < seconds <= most for seconds in waits)
 
