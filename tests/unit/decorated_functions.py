@@ -2,6 +2,7 @@
 import functools
 
 from atasker_like import TASK_HIGH, TT_MP, ThreadQueue, background_task
+from tests.support.internals.engine import leave_own_names
 
 
 def traced(function):
@@ -15,7 +16,7 @@ def traced(function):
 def cached(function):
     """A decorator that leaves attributes on the function, with names of the library's own."""
     function.options = {"cache": 60}
-    function.map = function._spec = function._function = function.queue = None
+    leave_own_names(function)
     function.note = "kept"
     return function
 

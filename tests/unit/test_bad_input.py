@@ -13,6 +13,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, AsyncQueue, Background
                           background_task, background_worker, co_mp_apply, current_task, run, tmap,
                           wait_completed)
 from tests.support import PATIENCE
+from tests.support.internals.engine import WARNED
 
 from ..contract.functions import add, co_nothing
 
@@ -206,7 +207,7 @@ def test_a_program_for_atasker_is_warned_of_a_coroutine_function_once(supervisor
         return None
 
     monkeypatch.setattr(_modes, "legacy", True)
-    monkeypatch.setattr(_checks, "_warned", set())
+    WARNED.patch(monkeypatch, _checks, set())
     for _ in range(2):
         give(supervisor, unawaited)
     assert [text for text in caplog.messages if "takes a plain function" in text

@@ -10,6 +10,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, InvalidTypeEr
                           current_task)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import WARNED
 from tests.support.threads import join, started
 
 ME = __name__
@@ -383,7 +384,7 @@ def test_generator_functions_are_refused_by_collections(make, function, text):
 def test_a_program_for_atasker_is_warned_once_of_a_generator_in_a_collection(make, monkeypatch,
                                                                              caplog, function):
     monkeypatch.setattr(_modes, "legacy", True)
-    monkeypatch.setattr(_checks, "_warned", set())
+    WARNED.patch(monkeypatch, _checks, set())
     for _ in range(2):
         assert make()(priority=1)(function) is function
     [message] = caplog.messages

@@ -8,6 +8,9 @@ import pytest
 
 from atasker_like import jobs
 from tests.support import PATIENCE
+from tests.support.internals.supervisor import (MAILBOX, ON_END, SCHEDULER_WAITERS, START_OF_JOB,
+                                                has_begun, is_over, last_start_of,
+                                                loop_of_scheduler)
 from tests.support.threads import FREE_THREADED, join, started, wait_for
 
 from ..contract.conftest import Clock
@@ -138,12 +141,12 @@ def test_cancel_while_jobs_start_all_the_time_lets_no_run_begin_after_it(supervi
             created.cancel()
             # One that has begun by now may not have come to its first line: other threads run in
             # between.
-            last = created._start
-            began = last._is_entered() and last._coro is not None
+            last = last_start_of(created)
+            began = has_begun(last)
             at_return = len(runs)
             settle(supervisor, aloop)
             assert len(runs) <= at_return + began
-            assert began or last._done
+            assert began or is_over(last)
     finally:
         busy = False
         join(other)
@@ -237,7 +240,7 @@ def test_stop_of_the_scheduler_in_a_last_start_lets_no_run_begin_after_it(superv
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs, stoppers, at_return = [], [], []
-    may_begin = jobs._Start.may_begin
+    may_begin = START_OF_JOB.may_begin
 
     def stop_meanwhile(self):
         answer = may_begin(self)
@@ -253,7 +256,7 @@ def test_stop_of_the_scheduler_in_a_last_start_lets_no_run_begin_after_it(superv
         supervisor.create_async_job(scheduler, target=job, number=1)
         clock.settle()                      # the timer has posted the only start
 
-    monkeypatch.setattr(jobs._Start, "may_begin", stop_meanwhile)
+    monkeypatch.setattr(START_OF_JOB, "may_begin", stop_meanwhile)
     aloop.run(create())
     settle(supervisor, aloop)
     join(stoppers[0])
@@ -295,9 +298,9 @@ def test_scheduler_is_idle_if_the_last_run_ends_before_the_timer_counts_it(super
 
     supervisor.start()
     scheduler = supervisor.create_async_job_scheduler("slow", start=False)
-    scheduler._mailbox = _SlowMailbox(scheduler._mailbox, scheduler._loop)
+    MAILBOX.put(scheduler, _SlowMailbox(MAILBOX.of(scheduler), loop_of_scheduler(scheduler)))
     idle = threading.Event()
-    scheduler._on_end = lambda: None if scheduler.busy else idle.set()
+    ON_END.put(scheduler, lambda: None if scheduler.busy else idle.set())
     scheduler.create_threadsafe(target=job, number=1)
     scheduler.start()
     assert idle.wait(PATIENCE)
@@ -329,7 +332,8 @@ def test_stop_of_the_scheduler_ends_when_its_loop_is_closed(supervisor, stopped_
     stopped_loop.run_until_complete(asyncio.wait_for(begun, PATIENCE))
     assert scheduler.stop(wait=0) is False
     stopper = started(scheduler.stop)
-    wait_for(lambda: len(scheduler._waiters) == 2 and stopped_loop._ready, "the stop waits")
+    wait_for(lambda: len(SCHEDULER_WAITERS.of(scheduler)) == 2 and stopped_loop._ready,
+             "the stop waits")
     if runs_on:
         stopped_loop.run_until_complete(asyncio.sleep(0))
         assert stopper.is_alive()

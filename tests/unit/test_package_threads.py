@@ -4,20 +4,20 @@ import threading
 import pytest
 
 from atasker_like import SupervisorError, _threads, background_task
-from atasker_like.supervisor import interpreter_exit
 from tests.support import PATIENCE, patches
+from tests.support.internals.supervisor import application_threads
 
 
 def test_thread_where_daemon_threads_are_forbidden_is_none_and_holds_no_exit(make_supervisor,
                                                                              monkeypatch):
     """As in an interpreter with a GIL of its own: its end stops the supervisors first."""
     monkeypatch.setattr(_threads, "DAEMON", False)
-    before = set(interpreter_exit._application_threads())
+    before = set(application_threads())
     supervisor = make_supervisor()
     task = background_task(threading.current_thread, supervisor=supervisor)()
     assert not task.value(PATIENCE).daemon
     assert background_task(abs, supervisor=supervisor, delay=0.01)(-1).value(PATIENCE) == 1
-    assert set(interpreter_exit._application_threads()) == before
+    assert set(application_threads()) == before
     ran = threading.Event()
     _threads.start_thread(ran.set, ())
     assert ran.wait(PATIENCE)

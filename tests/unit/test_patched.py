@@ -10,6 +10,8 @@ from atasker_like import (TT_MP, PoolBrokenError, SupervisorError, Task, _patche
                           background_task)
 from tests.contract import functions as f
 from tests.support import PATIENCE, patches
+from tests.support.internals.engine import wake_lock_of
+from tests.support.internals.wait_graph import graph_lock
 
 from ..support.internals import manager
 
@@ -79,18 +81,18 @@ def test_locks_of_a_new_supervisor_after_replacement_are_the_foreign_ones(make_s
     with patches.replaced(*patches.locks()):
         bound(supervisor, f.add)(1, 2).value(PATIENCE)
         assert type(manager(supervisor).threads.lock) is patches.ForeignRLock
-        assert type(manager(supervisor).timer._wake) is patches.ForeignLock
+        assert type(wake_lock_of(manager(supervisor).timer)) is patches.ForeignLock
         supervisor.stop(wait=PATIENCE)
 
 
 def test_names_that_modules_took_after_replacement_are_exchanged_and_back():
-    from atasker_like.engine import current, task, wait_graph
+    from atasker_like.engine import current, task
 
-    taken = task.Lock, wait_graph._lock, current.current
+    taken = task.Lock, graph_lock(), current.current
     with patches.replaced(*patches.locks()):
         _patched.follow()
         assert task.Lock is patches.ForeignLock
-        assert type(wait_graph._lock) is patches.ForeignRLock
+        assert type(graph_lock()) is patches.ForeignRLock
         from atasker_like.pools import threads
 
         assert threads.current is current.current is not taken[2]

@@ -6,6 +6,7 @@ import pytest
 
 from atasker_like import _progress as progress, background_task, wait_completed
 from atasker_like._progress import BAR_EVERY, LINE_EVERY, ProgressBar
+from tests.support.internals.progress import forget_bars
 
 
 class Terminal(io.StringIO):
@@ -64,7 +65,7 @@ def columns(monkeypatch):
 
     choose(80)
     yield choose
-    progress._screen._reset_after_fork()        # bars that a test has not finished
+    forget_bars()                               # bars that a test has not finished
 
 
 # -- on a terminal ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from atasker_like import _progress as progress, background_task, wait_completed
 from atasker_like._progress import ProgressBar
 from tests.support import PATIENCE
+from tests.support.internals.progress import DRAWING_PATIENCE, bars, forget_bars, screen_lock
 from tests.unit.test_progress import Terminal, clock, columns
 
 __all__ = ["clock", "columns"]
@@ -19,9 +20,14 @@ BAR = "files |" + "#" * 20 + "." * 20 + "| 1/2  50%, 0.0 s"
 
 
 @pytest.fixture
-def bar(clock):
+def stream():
+    """The terminal of the bar."""
+    return Terminal()
+
+
+@pytest.fixture
+def bar(clock, stream):
     """A bar that is shown on a terminal, at one half."""
-    stream = Terminal()
     bar = ProgressBar(2, "files", stream)
     bar.update(1)
     assert stream.shown() == [BAR]
@@ -29,10 +35,10 @@ def bar(clock):
     bar.finish(1)
 
 
-def test_print_leaves_its_line_above_the_bar(bar):
-    print("to stderr", file=bar._stream)
-    print("in", "parts", file=bar._stream)
-    assert bar._stream.shown() == ["to stderr", "in parts", BAR]
+def test_print_leaves_its_line_above_the_bar(bar, stream):
+    print("to stderr", file=stream)
+    print("in", "parts", file=stream)
+    assert stream.shown() == ["to stderr", "in parts", BAR]
 
 
 def test_print_to_the_stdout_of_the_terminal_removes_the_bar_of_its_stderr(clock, monkeypatch):
@@ -48,10 +54,10 @@ def test_print_to_the_stdout_of_the_terminal_removes_the_bar_of_its_stderr(clock
     bar.finish(2)
 
 
-def test_log_record_leaves_its_line_above_the_bar(bar):
-    handler = logging.StreamHandler(bar._stream)
+def test_log_record_leaves_its_line_above_the_bar(bar, stream):
+    handler = logging.StreamHandler(stream)
     handler.emit(logging.makeLogRecord({"msg": "a record"}))
-    assert bar._stream.shown() == ["a record", BAR]
+    assert stream.shown() == ["a record", BAR]
 
 
 def test_a_handler_that_took_the_stream_before_the_bar_writes_around_it(clock, monkeypatch):
@@ -65,43 +71,43 @@ def test_a_handler_that_took_the_stream_before_the_bar_writes_around_it(clock, m
     bar.finish(1)
 
 
-def test_the_bar_waits_for_the_end_of_a_line(bar, clock):
-    print("a question? ", end="", file=bar._stream)
+def test_the_bar_waits_for_the_end_of_a_line(bar, stream, clock):
+    print("a question? ", end="", file=stream)
     clock[0] += 1
     bar.update(1)
-    assert bar._stream.shown() == ["a question?"]
-    print("an answer", file=bar._stream)
-    assert bar._stream.shown()[:-1] == ["a question? an answer"]
-    assert "1/2  50%" in bar._stream.shown()[-1]
+    assert stream.shown() == ["a question?"]
+    print("an answer", file=stream)
+    assert stream.shown()[:-1] == ["a question? an answer"]
+    assert "1/2  50%" in stream.shown()[-1]
 
 
-def test_the_last_state_gets_a_line_of_its_own(bar):
-    print("no end", end="", file=bar._stream)
+def test_the_last_state_gets_a_line_of_its_own(bar, stream):
+    print("no end", end="", file=stream)
     bar.finish(2)
-    lines = bar._stream.shown()
+    lines = stream.shown()
     assert lines[0] == "no end" and "2/2 100%" in lines[1] and lines[2:] == [""]
 
 
-def test_the_stream_has_its_own_write_again_after_the_bar(bar):
-    assert "write" in vars(bar._stream)
+def test_the_stream_has_its_own_write_again_after_the_bar(bar, stream):
+    assert "write" in vars(stream)
     bar.finish(2)
-    assert "write" not in vars(bar._stream)
-    print("after", file=bar._stream)
-    assert bar._stream.shown()[1:] == ["after", ""]
+    assert "write" not in vars(stream)
+    print("after", file=stream)
+    assert stream.shown()[1:] == ["after", ""]
 
 
-def test_a_write_that_was_replaced_by_other_code_is_left_and_works(bar):
-    ours, seen = bar._stream.write, []
+def test_a_write_that_was_replaced_by_other_code_is_left_and_works(bar, stream):
+    ours, seen = stream.write, []
 
     def write(text):
         seen.append(text)
         return ours(text)
 
-    bar._stream.write = write
+    stream.write = write
     bar.finish(2)
-    assert bar._stream.write is write
-    print("after", file=bar._stream)
-    assert seen == ["after", "\n"] and bar._stream.shown()[1:] == ["after", ""]
+    assert stream.write is write
+    print("after", file=stream)
+    assert seen == ["after", "\n"] and stream.shown()[1:] == ["after", ""]
 
 
 def test_a_write_of_the_object_itself_is_restored(clock, monkeypatch):
@@ -133,54 +139,54 @@ def test_a_stream_without_attributes_has_a_bar(clock):
     assert "2/2 100%" in "".join(stream.texts)
 
 
-def test_output_that_is_no_terminal_is_not_touched(clock, monkeypatch):
+def test_output_that_is_no_terminal_is_not_touched(clock, stream, monkeypatch):
     class Piped(io.StringIO):
         """Has attributes of its own."""
 
     piped = Piped()
     monkeypatch.setattr("sys.stdout", piped)
-    bar = ProgressBar(2, "files", Terminal())
+    bar = ProgressBar(2, "files", stream)
     bar.update(1)
     print("piped")
     assert "write" not in vars(piped)
-    assert piped.getvalue() == "piped\n" and bar._stream.shown() == [BAR]
+    assert piped.getvalue() == "piped\n" and stream.shown() == [BAR]
     bar.finish(2)
 
 
-def test_writes_of_wrong_arguments_fail_as_before(bar):
+def test_writes_of_wrong_arguments_fail_as_before(bar, stream):
     with pytest.raises(TypeError):
-        bar._stream.write(b"bytes")
-    assert bar._stream.write("") == 0
-    assert bar._stream.shown() == [BAR]
+        stream.write(b"bytes")
+    assert stream.write("") == 0
+    assert stream.shown() == [BAR]
 
 
-def test_the_latest_of_two_bars_is_shown_and_then_the_earlier_one(bar, clock):
-    later = ProgressBar(9, "later", bar._stream)
+def test_the_latest_of_two_bars_is_shown_and_then_the_earlier_one(bar, stream, clock):
+    later = ProgressBar(9, "later", stream)
     later.update(3)
     clock[0] += 1
     bar.update(1)
-    assert bar._stream.shown()[-1].startswith("later |")
+    assert stream.shown()[-1].startswith("later |")
     later.finish(9)
-    lines = bar._stream.shown()
+    lines = stream.shown()
     assert "9/9 100%" in lines[0] and lines[1].startswith("files |")
     bar.finish(2)
-    assert [line.split(" ")[0] for line in bar._stream.shown()] == ["later", "files", ""]
+    assert [line.split(" ")[0] for line in stream.shown()] == ["later", "files", ""]
 
 
-def test_the_earlier_of_two_bars_may_end_first(bar):
-    later = ProgressBar(9, "later", bar._stream)
+def test_the_earlier_of_two_bars_may_end_first(bar, stream):
+    later = ProgressBar(9, "later", stream)
     later.update(3)
     bar.finish(2)
     later.finish(9)
-    assert [line.split(" ")[0] for line in bar._stream.shown()] == ["files", "later", ""]
+    assert [line.split(" ")[0] for line in stream.shown()] == ["files", "later", ""]
 
 
-def test_a_write_goes_on_while_a_drawing_cannot_end(bar, monkeypatch):
-    monkeypatch.setattr(progress, "_PATIENCE", 0.01)
+def test_a_write_goes_on_while_a_drawing_cannot_end(bar, stream, monkeypatch):
+    DRAWING_PATIENCE.patch(monkeypatch, progress, 0.01)
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with progress._screen._lock:
+        with screen_lock():
             held.set()
             assert release.wait(PATIENCE)
 
@@ -188,20 +194,19 @@ def test_a_write_goes_on_while_a_drawing_cannot_end(bar, monkeypatch):
     holder.start()
     assert held.wait(PATIENCE)
     try:
-        print(" beside", file=bar._stream)
-        assert " beside\n" in bar._stream.getvalue()
+        print(" beside", file=stream)
+        assert " beside\n" in stream.getvalue()
     finally:
         release.set()
         holder.join(PATIENCE)
 
 
-def test_a_print_within_a_drawing_of_the_same_thread_goes_on(bar, clock):
-    stream = bar._stream
+def test_a_print_within_a_drawing_of_the_same_thread_goes_on(bar, stream, clock):
     flush = stream.flush
 
     def interrupted():
         stream.flush = flush
-        print("from a signal handler", file=bar._stream)
+        print("from a signal handler", file=stream)
 
     stream.flush = interrupted
     clock[0] += 1
@@ -210,11 +215,11 @@ def test_a_print_within_a_drawing_of_the_same_thread_goes_on(bar, clock):
     assert "1/2  50%" in stream.shown()[-1]
 
 
-def test_a_forked_child_has_no_bar(bar):
-    progress._screen._reset_after_fork()
-    print("in the child", file=bar._stream)
-    assert "write" not in vars(bar._stream)
-    assert not progress._screen._bars
+def test_a_forked_child_has_no_bar(bar, stream):
+    forget_bars()
+    print("in the child", file=stream)
+    assert "write" not in vars(stream)
+    assert not bars()
 
 
 def test_a_closed_terminal_ends_the_bar_and_only_its_own_writes_raise(clock, monkeypatch):

@@ -11,6 +11,7 @@ from atasker_like import (AsyncQueue, InvalidTypeError, ProcessQueue, ThreadQueu
                           current_task, pmap, report_progress, tmap, wait_completed)
 from atasker_like.engine.reports import observers
 from tests.support import PATIENCE
+from tests.support.internals.progress import progress_calls, set_called_at
 from tests.unit import functions
 from tests.unit.test_progress import Terminal
 
@@ -428,9 +429,9 @@ def test_retries_are_shown_while_they_go_on(monkeypatch):
 
 
 def test_without_news_a_function_has_no_time_at_which_it_is_due():
-    calls = progress_module._Calls(print, 1)
+    calls = progress_calls(print, 1)
     assert calls.due(False) is not None         # the first call
-    calls._called_at = 1.0
+    set_called_at(calls, 1.0)
     assert calls.due(False) is None
 
 

@@ -6,17 +6,17 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from atasker_like import _progress as progress
 from atasker_like._progress import ProgressBar
+from tests.support.internals.progress import columns_of, draw_next, plain, stream_of
 from tests.unit.test_progress import Terminal, clock, columns
 
 __all__ = ["clock", "columns"]
 
 
 def shown(bar, *numbers, last=True):
-    bar._drawn_at = None
+    draw_next(bar)
     (bar.finish if last else bar.update)(*numbers)
-    return bar._stream.shown()[-2 if last else -1]
+    return stream_of(bar).shown()[-2 if last else -1]
 
 
 # -- the time to the end ---------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_counts_have_colours_on_a_terminal_and_the_width_ignores_them(clock, col
     bar = ProgressBar(9, stream=Terminal())
     line = shown(bar, 9, 2, 5)
     assert line.endswith(", \x1b[31m2 failed\x1b[0m, \x1b[33m5 retried\x1b[0m")
-    assert len(progress._plain(line)) == 49
+    assert len(plain(line)) == 49
 
 
 @pytest.mark.parametrize("name, value", [
@@ -92,7 +92,7 @@ def test_no_colours_if_the_user_or_the_terminal_has_none(clock, monkeypatch, nam
     monkeypatch.setenv(name, value)
     bar = ProgressBar(9, stream=Terminal())
     shown(bar, 9, 2, 5)
-    assert "\x1b" not in bar._stream.getvalue()
+    assert "\x1b" not in stream_of(bar).getvalue()
 
 
 def test_an_empty_no_color_does_not_count(clock, monkeypatch):
@@ -127,7 +127,7 @@ def test_wide_characters_count_twice(clock, columns, width):
     columns(width)
     bar = ProgressBar(10, "\u4e0b\u8f7d\u6587\u4ef6\u4e2d e\u0301", Terminal())
     line = shown(bar, 10, 1, 1)
-    assert progress._width(line) < max(width, 2)
+    assert columns_of(line) < max(width, 2)
 
 
 def test_a_description_that_the_stream_cannot_encode_is_replaced(clock):

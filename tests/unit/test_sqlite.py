@@ -7,6 +7,8 @@ import pytest
 from atasker_like import Checkpoint, CheckpointError, ResultBackendError, SQLiteBackend
 from atasker_like._sqlite import keep_log
 from tests.support import PATIENCE
+from tests.support.internals.queue import CHECK_FORMAT
+from tests.support.internals.result import CONNECT
 
 
 class Interrupted:
@@ -34,22 +36,24 @@ def path(tmp_path):
 
 def open_results(path, monkeypatch, statement, deed):
     with monkeypatch.context() as patch:
-        connect = SQLiteBackend._connect
-        patch.setattr(SQLiteBackend, "_connect",
-                      lambda self: Interrupted(connect(self), statement,
-                                               lambda: (patch.undo(), deed())))
+        connect = CONNECT.of(SQLiteBackend)
+
+        def interrupted(self):
+            return Interrupted(connect(self), statement, lambda: (patch.undo(), deed()))
+
+        CONNECT.patch(patch, SQLiteBackend, interrupted)
         with SQLiteBackend(path) as backend:
             backend.write([("mine", "1")])
 
 
 def open_checkpoint(path, monkeypatch, statement, deed):
     with monkeypatch.context() as patch:
-        check = Checkpoint._check_format
-        patch.setattr(Checkpoint, "_check_format",
-                      lambda self,
-                      connection: check(self,
-                                        Interrupted(connection, statement,
-                                                    lambda: (patch.undo(), deed()))))
+        check = CHECK_FORMAT.of(Checkpoint)
+
+        def interrupted(self, connection):
+            return check(self, Interrupted(connection, statement, lambda: (patch.undo(), deed())))
+
+        CHECK_FORMAT.patch(patch, Checkpoint, interrupted)
         with Checkpoint(path) as checkpoint:
             assert len(checkpoint) == 0
 

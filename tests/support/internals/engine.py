@@ -21,6 +21,11 @@ def start_of(bound):
     return bound._start
 
 
+def leave_own_names(function):
+    """Leave attributes on a function by names that decorated functions have, too."""
+    function.map = function._spec = function._function = function.queue = None
+
+
 def number_of(task):
     """Return the number of a task in the registry of its pool."""
     return task._number

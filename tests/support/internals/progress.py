@@ -38,7 +38,7 @@ def plain(line):
     return _progress._plain(line)
 
 
-def width(line):
+def columns_of(line):
     """Return the columns that a line takes."""
     return _progress._width(line)
 

@@ -13,6 +13,7 @@ import pytest
 from atasker_like import TaskCancelledError, background_task
 from atasker_like.demo import report, run, source
 from atasker_like.demo.measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe
+from tests.support.internals.progress import NAMED, PLAIN, as_they_end, chart, report_text
 
 from .demo_tree import TREE, counted, plant
 
@@ -99,7 +100,7 @@ def test_no_more_calls_are_unfinished_than_size(most):
             yield str(number), number
 
     seen = {}
-    for key, task in run._as_they_end(background_task(lambda number: 2 * number), calls(), most):
+    for key, task in as_they_end(background_task(lambda number: 2 * number), calls(), most):
         yielded += 1
         seen[key] = task.value(0)
     assert seen == {str(number): 2 * number for number in range(20)}
@@ -209,7 +210,7 @@ def outcome(**changes):
 
 
 def text_of(data, width=79, cut=True):
-    return report._Text(width, cut, report._PLAIN, "/root").lines(data, "Things")
+    return report_text(width, cut, "/root").lines(data, "Things")
 
 
 @pytest.mark.parametrize("width", [30, 39, 50, 79, 100])
@@ -253,9 +254,9 @@ def test_folders_that_cannot_be_listed_are_named_apart():
 
 
 def test_many_bad_files_are_named_up_to_a_number():
-    bad = [{"path": f"/root/{number}.py", "error": "no"} for number in range(report._NAMED + 1234)]
+    bad = [{"path": f"/root/{number}.py", "error": "no"} for number in range(NAMED + 1234)]
     lines = text_of(outcome(unparsable=bad))
-    assert sum(line.endswith(".py: no") for line in lines) == report._NAMED
+    assert sum(line.endswith(".py: no") for line in lines) == NAMED
     assert "  and 1,234 more; --json names them all" in lines
 
 
@@ -266,9 +267,8 @@ def test_a_name_cannot_command_the_terminal():
 
 
 def test_the_chart_is_blank_only_where_nothing_was_in_use():
-    chart = report._Text(79, True, report._PLAIN, "/")._chart
     assert chart([0.0, 0.001, 1.0, 2.0, 2.0, 5.0], 2,
-                 6) == " .-@@@"[:1] + "." + report._PLAIN[4] + "@@@"
+                 6) == " .-@@@"[:1] + "." + PLAIN[4] + "@@@"
     assert chart([0.0] * 4 + [2.0] * 4, 2, 2) == " @"
     assert chart([2.0], 2, 5) == "@@@@@"
     assert chart([0.0], 0, 3) == "   "

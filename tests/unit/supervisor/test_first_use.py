@@ -9,6 +9,7 @@ import pytest
 from atasker_like import SupervisorError
 from atasker_like.supervisor.unmade_parts import PartsOnFirstUse
 from tests.support import PATIENCE
+from tests.support.internals import parts
 from tests.support.scripts import run_script
 
 IMPORT = "from atasker_like import background_task, task_supervisor, wait_completed\n"
@@ -128,7 +129,7 @@ def test_use_in_the_middle_of_the_first_use_is_an_error_and_the_next_use_works()
     def make(owner):
         if not errors:
             with pytest.raises(SupervisorError, match="owner is not made yet: a signal handler"):
-                owner._supervisor_parts.name
+                parts(owner).name
             errors.append("an import failed")
             raise ImportError
         return Made()
@@ -136,9 +137,9 @@ def test_use_in_the_middle_of_the_first_use_is_an_error_and_the_next_use_works()
     errors = []
     owner = Owner(make)
     with pytest.raises(ImportError):
-        owner._supervisor_parts.name
-    assert owner._supervisor_parts.name == "made"
-    assert type(owner._supervisor_parts) is Made
+        parts(owner).name
+    assert parts(owner).name == "made"
+    assert type(parts(owner)) is Made
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork()")
@@ -154,13 +155,13 @@ def test_process_forked_in_the_middle_of_the_first_use_makes_its_own_parts():
         return Made()
 
     owner = Owner(make)
-    thread = threading.Thread(target=lambda: owner._supervisor_parts.name)
+    thread = threading.Thread(target=lambda: parts(owner).name)
     thread.start()
     assert begun.wait(PATIENCE)
     pid = os.fork()
     if not pid:
         signal.alarm(int(PATIENCE))
-        os._exit(0 if owner._supervisor_parts.name == "made" else 1)
+        os._exit(0 if parts(owner).name == "made" else 1)
     go_on.set()
     thread.join()
     assert os.waitpid(pid, 0)[1] == 0
@@ -168,4 +169,4 @@ def test_process_forked_in_the_middle_of_the_first_use_makes_its_own_parts():
 
 def test_attributes_that_inspect_asks_for_do_not_make_the_parts():
     owner = Owner(lambda owner: pytest.fail("made"))
-    assert not hasattr(owner._supervisor_parts, "__wrapped__")
+    assert not hasattr(parts(owner), "__wrapped__")

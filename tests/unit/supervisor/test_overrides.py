@@ -10,6 +10,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, TT_THREAD, TaskCollection,
                           current_task, run as run_coroutine, wait_completed)
 from tests.support import PATIENCE
 from tests.support.internals import manager
+from tests.support.internals.engine import spec_of, start_of
 from tests.unit import functions
 
 
@@ -285,8 +286,9 @@ def test_task_shows_the_function_of_the_application(recording, gate):
         gate.wait(PATIENCE)
 
     task = background_task(waits, supervisor=recording)()
-    assert (task.target, task.name) == (waits, task._spec.name)
-    assert background_task(waits, supervisor=recording).options(retries=1)._spec.function is waits
+    assert (task.target, task.name) == (waits, spec_of(task).name)
+    again = background_task(waits, supervisor=recording).options(retries=1)
+    assert spec_of(again).function is waits
     gate.set()
 
 
@@ -297,8 +299,8 @@ def test_supervisor_that_overrides_nothing_pays_nothing(make_supervisor):
 
     for supervisor in (make_supervisor(), make_supervisor(kind=Other)):
         bound = background_task(functions.plain, supervisor=supervisor)
-        assert bound._start == manager(supervisor).threads.start
-        assert bound._spec.fast_submit and bound._spec.target is functions.plain
+        assert start_of(bound) == manager(supervisor).threads.start
+        assert spec_of(bound).fast_submit and spec_of(bound).target is functions.plain
 
 
 # -- task.result, assigned -------------------------------------------------------------------------

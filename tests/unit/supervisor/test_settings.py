@@ -6,6 +6,7 @@ import pytest
 
 from atasker_like.pools import views
 from tests.support.gates import Hold
+from tests.support.internals import parts
 from tests.support.threads import join, started, wait_for
 
 from ...support.internals import manager
@@ -51,7 +52,7 @@ def test_settings_that_two_threads_change_are_all_kept(supervisor, kind):
     hold.go()
     join(first), join(second)
     sizes = (part.thread_sizes if kind == "thread"
-             else supervisor._supervisor_parts.processes.sizes)
+             else parts(supervisor).processes.sizes)
     assert (sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]) == (3, 2, 0)
     assert pool.run_queue.slots == 5
     assert (pool.backpressure.max_queued, pool.backpressure.on_full) == (7, "raise")

@@ -11,6 +11,7 @@ from atasker_like import (TT_COROUTINE, SupervisorError, TaskSupervisor, backgro
 from atasker_like.supervisor import interpreter_exit
 from atasker_like.supervisor.attributes import FormerName
 from tests.support import PATIENCE
+from tests.support.internals.supervisor import FINISHING, former_pools_of, parts
 from tests.support.threads import started, wait_for
 
 PACKAGE = Path(atasker_like.__file__).parent
@@ -115,7 +116,7 @@ def test_overridden_stop_is_called_at_the_exit_of_the_interpreter(monkeypatch, i
     assert task.value(PATIENCE) == 1
     worker = background_worker(lambda task: None, q=True, supervisor=supervisor)
     monkeypatch.setattr(interpreter_exit, "supervisors", {supervisor})
-    monkeypatch.setattr(interpreter_exit, "_finishing", False)      # put back at the end
+    FINISHING.patch(monkeypatch, interpreter_exit, False)       # put back at the end
     assert worker.start()
     interpreter_exit.finish_all(interrupted)
     assert supervisor.calls == [(True, True, False)] and not supervisor.is_active
@@ -133,7 +134,7 @@ def test_stop_of_an_interrupted_program_drains_only_if_it_is_asked_to(drain, lef
 
     worker = background_worker(handle, q=True, supervisor=supervisor)
     supervisor.start()
-    supervisor._supervisor_parts.shutdown.drains_by_default = False     # as finish_all() sets it
+    parts(supervisor).shutdown.drains_by_default = False     # as finish_all() sets it
     worker.start()
     for item in "ab":
         worker.put_threadsafe(item)
@@ -148,8 +149,8 @@ def test_stop_of_an_interrupted_program_drains_only_if_it_is_asked_to(drain, lef
 
 def test_former_names_of_pools_can_be_read(supervisor):
     supervisor.start()
-    assert supervisor._threads.thread_count() >= 0
-    assert supervisor._processes is None
+    threads, processes = former_pools_of(supervisor)
+    assert threads.thread_count() >= 0 and processes is None
 
 
 def test_former_name_of_a_pool_is_free_for_the_field_of_a_subclass():
@@ -158,10 +159,13 @@ def test_former_name_of_a_pool_is_free_for_the_field_of_a_subclass():
             super().__init__()
             self._threads = ["mine"]
 
+        def threads_of_mine(self):
+            return self._threads
+
     own = Own()
     own.start()
     try:
-        assert own._threads == ["mine"]
+        assert own.threads_of_mine() == ["mine"]
         assert background_task(abs, supervisor=own)(-1).value(10) == 1
     finally:
         own.stop()

@@ -8,6 +8,7 @@ import pytest
 
 from atasker_like.workers.item_queues import make_queue
 from tests.support import PATIENCE
+from tests.support.internals.worker import QUEUE_LOCK, joiners_of, putters_of
 
 
 class Narrow(asyncio.Queue):
@@ -79,7 +80,7 @@ def test_queue_emptied_while_a_coroutine_checks_for_room_wakes_it(made):
             is_full = super().full()
             if is_full and not looked.is_set():
                 looked.set()
-                lock = self._worker_lock
+                lock = QUEUE_LOCK.of(self)
                 assert (lock.wanted if lock.is_owned() else emptied).wait(PATIENCE)
             return is_full
 
@@ -92,7 +93,7 @@ def test_queue_emptied_while_a_coroutine_checks_for_room_wakes_it(made):
         emptied.set()
 
     async def main():
-        watched._worker_lock = Telling(watched._worker_lock)
+        QUEUE_LOCK.put(watched, Telling(QUEUE_LOCK.of(watched)))
         await watched.put(1)
         taker = threading.Thread(target=take)
         taker.start()
@@ -122,14 +123,14 @@ def test_coroutines_of_several_loops_put_and_a_thread_takes(made, in_loops, kind
     in_loops.end()
     assert [[number for name, number in got if name == wanted]
             for wanted in "abc"] == [list(range(200))] * 3
-    assert narrow.empty() and not narrow._worker_putters
+    assert narrow.empty() and not putters_of(narrow)
 
 
 async def waiting(narrow, *items):
     """Return asyncio tasks that wait for room, for one item each."""
     tasks = [asyncio.ensure_future(narrow.put(item)) for item in items]
     await asyncio.sleep(0)
-    assert len(narrow._worker_putters) == len(items)
+    assert len(putters_of(narrow)) == len(items)
     return tasks
 
 
@@ -155,7 +156,7 @@ def test_putter_cancelled_before_its_wake_up_is_dropped(made):
         first, second = await waiting(narrow, 1, 2)
         first.cancel()
         await asyncio.wait([first])
-        assert len(narrow._worker_putters) == 1
+        assert len(putters_of(narrow)) == 1
         assert narrow.get_nowait() == 0
         await asyncio.wait_for(second, PATIENCE)
 
@@ -198,7 +199,7 @@ def test_putter_in_a_dead_loop_does_not_block_other_putters(made, in_loops, clos
     async def main():
         task = asyncio.ensure_future(narrow.put(2))
         await asyncio.sleep(0)
-        assert len(narrow._worker_putters) == 2
+        assert len(putters_of(narrow)) == 2
         put.set()
         await task
 
@@ -227,7 +228,7 @@ def test_asyncio_queue_is_joined_from_another_loop(made, in_loops):
     in_loops(join())
     assert joining.wait(PATIENCE)
     for _ in range(3):
-        assert narrow._worker_joiners
+        assert joiners_of(narrow)
         narrow.get_nowait()
         narrow.task_done()
     in_loops.end()
@@ -245,7 +246,7 @@ def test_cancelled_join_leaves_no_waiter(made):
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        assert not narrow._worker_joiners
+        assert not joiners_of(narrow)
 
     asyncio.run(main())
     narrow.get_nowait()

@@ -8,6 +8,7 @@ import pytest
 from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, InvalidArgumentError,
                           InvalidTypeError, _modes, background_worker)
 from tests.support import PATIENCE
+from tests.support.internals.worker import next_run_at
 from tests.support.threads import wait_for
 
 from .tools import function, settled
@@ -120,7 +121,7 @@ def test_intervals_do_not_drift(supervisor, clock):
     deadlines = []
     for count in range(50):
         clock.settle()
-        deadlines.append(worker._worker_session.trigger._deadline)
+        deadlines.append(next_run_at(worker))
         clock.forward(deadlines[-1] - clock.now + 0.03)     # the timer is always late
         wait_for(lambda: len(starts) == count + 2 and not worker.stats().running, "the next run")
     assert deadlines == pytest.approx([1000 + 0.1 * (count + 1) for count in range(50)], abs=1e-9)
@@ -248,7 +249,7 @@ def starts_of(worker, clock, timed, lengths):
         if not timed.starts.empty():
             starts.append(timed.starts.get() - begun)
         elif not worker.stats().running:
-            clock.forward(max(0.0, worker._worker_session.trigger._deadline - clock.now))
+            clock.forward(max(0.0, next_run_at(worker) - clock.now))
     timed.lasts.put(0)
     worker.stop()
     return starts
@@ -292,7 +293,7 @@ def test_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
     held.go(2)
     held.next()
     settled(worker)
-    assert worker.stats().missed == 0 and worker._worker_session.trigger._deadline == 1021
+    assert worker.stats().missed == 0 and next_run_at(worker) == 1021
 
 
 def test_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, timed):
@@ -303,12 +304,12 @@ def test_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, tim
         timed.lasts.put(0)
         settled(worker)
         clock.settle()
-        clock.forward(worker._worker_session.trigger._deadline - clock.now + late)
+        clock.forward(next_run_at(worker) - clock.now + late)
     assert timed.starts.get(timeout=PATIENCE) == 1000 + 10 + (10 + 25) + (10 + 9)
     timed.lasts.put(0)
     settled(worker)
     # less than a period does not count
-    assert worker._worker_session.trigger._deadline == 1000 + 10 + (10 + 25) + 20
+    assert next_run_at(worker) == 1000 + 10 + (10 + 25) + 20
 
 
 @pytest.mark.parametrize("options", [{"interval": 0}, {"delay": 0}, {"delay_after": 0},

@@ -7,6 +7,7 @@ import pytest
 
 from atasker_like import background_worker
 from tests.support import PATIENCE
+from tests.support.internals.worker import QUEUE_LOCK, items_lock_of, last_item_of, session_of
 from tests.support.threads import join, started, wait_for
 
 
@@ -73,7 +74,7 @@ def crowded(supervisor, held, meeting):
     """A worker that handles item 0: 1 is in the queue, 2 enters it, seven more wait."""
     worker = background_worker(held, q=meeting.queue_class(), supervisor=supervisor)
     worker.start()
-    worker.get_queue_obj()._worker_lock = Observed(worker._worker_items_lock, meeting.moved.set)
+    QUEUE_LOCK.put(worker.get_queue_obj(), Observed(items_lock_of(worker), meeting.moved.set))
     for item in range(10):
         worker.put_threadsafe(item)
         if item == 0:
@@ -232,7 +233,7 @@ def test_stop_while_an_item_is_taken_handles_the_items_behind_it(supervisor, hel
     assert taken.wait(PATIENCE)
     stopper = started(supervisor.stop)
     assert counted.wait(PATIENCE)
-    wait_for(lambda: worker._worker_session.trigger._last is not None, "the limit is set")
+    wait_for(lambda: last_item_of(worker) is not None, "the limit is set")
     go.set()
     report = join(stopper)
     assert (report.items_left, report.complete, got) == (0, True, list(range(5)))
@@ -250,7 +251,7 @@ def test_wait_for_idle_sees_an_item_that_arrives_while_it_looks(supervisor, held
         looks.append(None)
         return True
 
-    waiter = started(lambda: worker._worker_session.wait_idle(is_settled, None))
+    waiter = started(lambda: session_of(worker).wait_idle(is_settled, None))
     assert held.next() == ("item",)
     assert waiter.is_alive()
     held.go()

@@ -7,6 +7,7 @@ import pytest
 
 from atasker_like import BackgroundQueueWorker, InvalidArgumentError, background_worker
 from tests.support import PATIENCE
+from tests.support.internals.worker import QUEUE, putters_of
 from tests.support.threads import join, started, wait_for
 
 from .tools import QUEUES, function
@@ -109,7 +110,7 @@ def test_bounded_queue_of_asyncio_makes_put_wait_for_room(supervisor, held):
     worker.put_threadsafe(1)
     worker.put_threadsafe(2)                # accepted, and put when there is room
     assert worker.stats().waiting == 2
-    wait_for(lambda: worker.get_queue_obj()._worker_putters, "it waits for room")
+    wait_for(lambda: putters_of(worker.get_queue_obj()), "it waits for room")
     waiting = aloop.background_task(worker.put(3))
     assert not waiting.done()
     held.go(4)
@@ -228,7 +229,7 @@ def test_asyncio_queue_before_python_3_10_exists_from_the_start_on(supervisor):
         pass
 
     worker = Unborn(executor_func=function, q=asyncio.Queue, supervisor=supervisor)
-    worker._worker_queue = None
+    QUEUE.put(worker, None)
     with pytest.raises(InvalidArgumentError, match="from its first start on"):
         worker.get_queue_obj()
     worker.put_threadsafe(1)                # it waits for the start

@@ -8,6 +8,7 @@ import pytest
 from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
 from atasker_like.workers.loop_queues import FetchTrigger
 from tests.support import PATIENCE
+from tests.support.internals.worker import returned_items_of, scheduled_of
 from tests.support.threads import join, started, wait_for
 
 from .tools import coroutine_function
@@ -404,7 +405,7 @@ def test_items_that_were_fetched_together_are_all_handled(supervisor, form, kind
     """The loop may fetch a second item before the run for the first one begins."""
     got = []
     worker = background_worker(form(got.append), q=kind, supervisor=supervisor)
-    worker._worker_returned_items.extend(range(3))
+    returned_items_of(worker).extend(range(3))
     worker.start()
     assert worker.join(PATIENCE) and got == [0, 1, 2]
 
@@ -593,7 +594,7 @@ def test_item_whose_put_the_end_of_the_loop_prevents_is_for_the_next_start(super
 def test_item_that_is_put_while_another_thread_starts_the_worker_is_handled(supervisor):
     got = queue.Queue()
     worker = background_worker(got.put, q=Awaited, supervisor=supervisor)
-    scheduled = worker._worker_scheduled
+    scheduled = scheduled_of(worker)
     add = scheduled.add
 
     def add_late(item):

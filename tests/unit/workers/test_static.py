@@ -7,6 +7,7 @@ import pytest
 
 from atasker_like import TT_MP, background_task, background_worker
 from tests.support import PATIENCE
+from tests.support.internals.worker import runner_of, session_of
 from tests.support.threads import wait_for
 
 from . import functions as w
@@ -102,7 +103,7 @@ def test_process_of_a_run_whose_submission_has_not_returned_is_ended(supervisor,
     path = str(tmp_path / "trace")
     worker = w.HeldInProcess(supervisor=supervisor)
     worker.start(path)
-    runner, stopped = worker._worker_session._runner, threading.Event()
+    runner, stopped = runner_of(worker), threading.Event()
     start = runner.start
 
     def start_late(*args):
@@ -125,7 +126,7 @@ def test_stop_withdraws_a_run_that_waits_for_a_process_and_keeps_its_item(outsid
     blocker = background_task(gate.wait, tt=TT_MP, supervisor=outside)(PATIENCE)
     worker = w.QueueInProcess(supervisor=outside, o=10)
     worker.start()
-    runner = worker._worker_session._runner
+    runner = runner_of(worker)
     start, submitted = runner.start, threading.Event()
 
     def start_late(*args):
@@ -137,7 +138,7 @@ def test_stop_withdraws_a_run_that_waits_for_a_process_and_keeps_its_item(outsid
     runner.start = start_late
     worker.put_threadsafe(1)
     assert submitted.wait(PATIENCE)
-    wait_for(lambda: late or worker._worker_session.task is not None, "its task is known")
+    wait_for(lambda: late or session_of(worker).task is not None, "its task is known")
     assert worker.stop(wait=PATIENCE) and worker.is_stopped()       # the slot is not free
     stats = worker.stats()
     assert (stats.runs, stats.waiting, blocker.done()) == (0, 1, False)
@@ -155,7 +156,7 @@ def test_run_withdrawn_before_its_end_is_watched_keeps_its_item(outside):
     background_task(gate.wait, tt=TT_MP, supervisor=outside)(PATIENCE)
     worker = w.QueueInProcess(supervisor=outside, o=10)
     worker.start()
-    session = worker._worker_session
+    session = session_of(worker)
     submitted = session.run_submitted
 
     def submitted_late(task):

@@ -4,6 +4,7 @@ import threading
 
 from atasker_like import TaskCancelledError, background_worker, current_task
 from tests.support import PATIENCE
+from tests.support.internals.worker import runner_of
 from tests.support.threads import join, started, wait_for
 
 from ...support.internals import manager
@@ -61,7 +62,7 @@ def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervis
 
     worker = background_worker(run, e=True, supervisor=supervisor)
     worker.start()
-    runner, pool = worker._worker_session._runner, manager(supervisor).coroutines
+    runner, pool = runner_of(worker), manager(supervisor).coroutines
     submit, admit = runner.submit, pool.submit_unchecked
 
     def submit_late():
@@ -83,7 +84,7 @@ def test_stop_past_its_deadline_while_a_task_is_submitted_ends_the_worker(superv
                                                                           monkeypatch):
     worker = background_worker(form(function), e=True, supervisor=supervisor)
     worker.start()
-    pool = worker._worker_session._runner.pool
+    pool = runner_of(worker).pool
     submit = pool.submit_unchecked
 
     def submit_late(task):

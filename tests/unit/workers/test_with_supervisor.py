@@ -9,6 +9,8 @@ from atasker_like import (TASK_HIGH, TASK_NORMAL, BackgroundIntervalWorker, Back
                           SupervisorStoppedError, background_worker, current_task)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import timer_thread_of
+from tests.support.internals.worker import MAKE_TRIGGER, next_loop_of, session_of
 from tests.support.scripts import run_script
 from tests.support.threads import join, later, started, wait_for
 
@@ -256,7 +258,7 @@ def test_stop_of_the_supervisor_ends_the_predecessor_session_too(supervisor, clo
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
     clock.settle()                      # the timer has called the session, which had nothing to do
-    first = worker._worker_session
+    first = session_of(worker)
     step, first.step = first.step, lambda: None        # the timer does not come to it any more
     worker.restart(wait=False)
     assert worker.is_active() and not worker.is_started()
@@ -317,20 +319,20 @@ def test_start_that_comes_too_late_changes_nothing(supervisor):
     assert worker.start(_interval=2000)
     hold.go()
     assert join(starter) is False
-    assert (worker.interval, worker.priority, worker._worker_loop) == (2000, TASK_NORMAL, None)
+    assert (worker.interval, worker.priority, next_loop_of(worker)) == (2000, TASK_NORMAL, None)
 
 
 def test_start_that_comes_while_the_supervisor_stops_starts_no_timer(supervisor):
     hold = Hold()
     worker = background_worker(function, e=True, supervisor=supervisor)
-    make_trigger = worker._worker_make_trigger
-    worker._worker_make_trigger = lambda: (hold(), make_trigger())[1]
+    make_trigger = MAKE_TRIGGER.of(worker)
+    MAKE_TRIGGER.put(worker, lambda: (hold(), make_trigger())[1])
     supervisor.start()
     starter = started(worker.start)
     hold.reached()
     assert supervisor.stop(wait=PATIENCE).complete
     hold.go()
     assert isinstance(join(starter), SupervisorStoppedError)
-    assert manager(supervisor).timer._thread is None and worker.is_stopped()
+    assert timer_thread_of(manager(supervisor).timer) is None and worker.is_stopped()
     supervisor.start()
     assert worker.start() and worker.stop()
