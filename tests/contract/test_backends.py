@@ -7,6 +7,7 @@ import pytest
 
 from atasker_like import MemoryBackend, SQLiteBackend
 from atasker_like.testing import BackendContract
+from tests.support.internals.result import lock_of_backend, texts_of
 
 
 class TestMemory(BackendContract):
@@ -55,15 +56,15 @@ class Broken(MemoryBackend):
     def read(self, task_id):
         if self.defect == "empty text for nothing":
             return MemoryBackend.read(self, task_id) or ""
-        if self.defect == "never expires" and task_id in self._texts:
-            return self._texts[task_id][0]
+        if self.defect == "never expires" and task_id in texts_of(self):
+            return texts_of(self)[task_id][0]
         return MemoryBackend.read(self, task_id)
 
     def delete(self, task_id):
         if self.defect == "deletes by pattern":
-            for key in list(self._texts):
+            for key in list(texts_of(self)):
                 if task_id.endswith("%") and key.startswith(task_id[:-1]):
-                    del self._texts[key]
+                    del texts_of(self)[key]
         if self.defect == "deletes silently":
             MemoryBackend.delete(self, task_id)
             return True
@@ -71,7 +72,7 @@ class Broken(MemoryBackend):
 
     def keys(self):
         if self.defect == "lists what it has forgotten":
-            return list(self._texts)
+            return list(texts_of(self))
         found = MemoryBackend.keys(self)
         if self.defect == "lists ids twice":
             return found * 2
@@ -109,7 +110,7 @@ def test_a_fork_while_another_thread_is_in_the_memory():
     inside, go = threading.Event(), threading.Event()
 
     def hold():
-        with backend._lock:
+        with lock_of_backend(backend):
             inside.set()
             assert go.wait(30)
 
@@ -120,8 +121,8 @@ def test_a_fork_while_another_thread_is_in_the_memory():
     if not pid:
         code = 1
         try:
-            if backend._lock.acquire(timeout=0):
-                backend._lock.release()
+            if lock_of_backend(backend).acquire(timeout=0):
+                lock_of_backend(backend).release()
                 backend.write([("child", "1")])
                 code = 0 if backend.read("parent") == backend.read("child") == "1" else 2
         finally:

@@ -6,6 +6,7 @@ import pytest
 from atasker_like import TT_MP, Lane, background_task
 from atasker_like.pools.cancelling import cancel_many
 from tests.support import PATIENCE
+from tests.support.internals.engine import add_waiter
 from tests.support.interruptions import at_line, interrupt
 
 from ..support.internals import manager
@@ -110,7 +111,7 @@ def test_interrupt_at_any_line_leaves_all_final_and_reported_once(supervisor, ma
         called, waited = [], []
         for number, task in enumerate(tasks):
             task.add_done_callback(lambda task, number=number: called.append(number))
-            task._add_waiter(lambda number=number: waited.append(number))
+            add_waiter(task, lambda number=number: waited.append(number))
         try:
             reached = at_line(line, interrupt, lambda: cancel_many(tasks),
                               "atasker_like/pools/base")

@@ -12,6 +12,7 @@ from atasker_like import TT_MP, background_task
 from atasker_like.pools.process import environment
 from atasker_like.pools.process.environment import ProcessName
 from tests.support import PATIENCE, ROOT
+from tests.support.internals.process_pool import KNOWN
 
 METHODS = ["forkserver", "spawn", "fork"]
 
@@ -56,7 +57,7 @@ def server(monkeypatch):
     """Makes as if a fork server had been started with these variables."""
     def make(pid, variables):
         monkeypatch.setattr(environment, "fork_server", lambda: pid)
-        monkeypatch.setattr(environment, "_known", (pid, variables))
+        KNOWN.patch(monkeypatch, environment, (pid, variables))
 
     return make
 
@@ -92,7 +93,7 @@ def test_variables_of_a_new_server_are_noted(server, monkeypatch):
     name = ProcessName("a process")
     monkeypatch.setattr(environment, "fork_server", lambda: 9)
     name.note_server()
-    assert environment._known == (9, dict(os.environ))
+    assert KNOWN.of(environment) == (9, dict(os.environ))
 
 
 # -- programs --------------------------------------------------------------------------------------

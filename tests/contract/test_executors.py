@@ -18,6 +18,7 @@ from atasker_like import (ClosedError, InvalidArgumentError, InvalidTypeError, P
                           TaskCancelledError, TaskPicklingError, ThreadExecutor, WaitDeadlockError,
                           WaitTimeoutError, executors)
 from tests.support import PATIENCE, PROGRAM_PATIENCE, ROOT
+from tests.support.internals.pool import PREPARE, lane_of_executor, threads_of_executor
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import FREE_THREADED, join, merged, started, wait_for
 
@@ -405,13 +406,13 @@ def test_shutdown_between_the_steps_of_a_submit_refuses_the_call(make, monkeypat
 
 def test_shutdown_of_an_executor_with_processes_of_its_own_during_a_submit_refuses_the_call():
     executor = ProcessExecutor(1, max_tasks_per_child=5)
-    prepare = executor._prepare
+    prepare = PREPARE.of(executor)
 
     def prepare_late(spec):
         join(started(executor.shutdown, False))
         return prepare(spec)
 
-    executor._prepare = prepare_late
+    PREPARE.put(executor, prepare_late)
     with pytest.raises(ClosedError, match="was shut down"):
         executor.submit(f.give, 1)
 
@@ -453,7 +454,8 @@ def test_context_manager_shuts_down_at_its_end(make):
 
 
 def test_shutdown_leaves_the_pool_of_the_supervisor_alone(threads, supervisor):
-    lane, pool = threads._lane, threads._lane.pool
+    lane = lane_of_executor(threads)
+    pool = lane.pool
     threads.submit(f.nothing).result(PATIENCE)
     assert lane in pool.run_queue.lanes
     threads.shutdown()
@@ -462,7 +464,8 @@ def test_shutdown_leaves_the_pool_of_the_supervisor_alone(threads, supervisor):
 
 
 def test_lane_goes_with_the_last_call_after_a_shutdown_without_wait(threads, gate):
-    lane, pool = threads._lane, threads._lane.pool
+    lane = lane_of_executor(threads)
+    pool = lane.pool
     running = threads.submit(f.enter, gate)
     threads.shutdown(wait=False)
     assert lane in pool.run_queue.lanes
@@ -601,7 +604,7 @@ def test_context_of_multiprocessing_gives_the_start_method():
     import multiprocessing
 
     with ProcessExecutor(1, multiprocessing.get_context(METHODS[0])) as executor:
-        assert executor._lane.pool.start_method == METHODS[0]
+        assert lane_of_executor(executor).pool.start_method == METHODS[0]
 
 
 def test_process_executor_does_not_take_the_position_of_a_pool(supervisor):
@@ -660,7 +663,7 @@ def test_traceback_of_a_process_is_the_cause_of_the_error(processes_only):
 def test_processes_of_an_executor_end_at_its_shutdown():
     with ProcessExecutor(1, METHODS[0]) as executor:
         pid = executor.submit(f.pid).result(PATIENCE)
-        pool = executor._lane.pool
+        pool = lane_of_executor(executor).pool
         assert pool.pids() == [pid]
     assert pool.pids() == []
 
@@ -773,7 +776,8 @@ def test_future_of_a_failed_call_is_in_no_reference_cycle(threads):
 def test_executor_is_collected_and_its_lane_forgotten(supervisor):
     executor = ThreadExecutor(supervisor=supervisor)
     executor.submit(f.nothing).result(PATIENCE)
-    reference, lane, pool = weakref.ref(executor), executor._lane, executor._lane.pool
+    reference, lane = weakref.ref(executor), lane_of_executor(executor)
+    pool = lane.pool
     del executor
     gc.collect()
     assert reference() is None and lane not in pool.run_queue.lanes
@@ -810,7 +814,7 @@ def test_thread_executor_is_the_default_of_a_loop(supervisor):
     assert asyncio.run(main()) == 5
     with pytest.raises(ClosedError):
         executor.submit(f.nothing)      # the end of the loop has shut it down
-    assert not executor._threads
+    assert not threads_of_executor(executor)
 
 
 def test_cancelled_await_cancels_a_call_that_has_not_begun(make, gate, tmp_path):

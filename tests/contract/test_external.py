@@ -18,6 +18,9 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import EXPIRED, spec_of
+from tests.support.internals.pool import (PREFETCH_LIMIT, REQUEUE, SUBMIT_ALL, delay_elapsed,
+                                          is_submitting)
 from tests.support.threads import join, started, wait_for
 
 from ..support.internals import manager, parts
@@ -277,20 +280,22 @@ def test_the_executor_is_called_with_no_lock_held(supervisor, manual, put):
 
 def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
     pool, hold = manager(supervisor).processes, Hold()
-    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    give_all = SUBMIT_ALL.of(pool)
+    SUBMIT_ALL.put(pool, lambda: (hold(), give_all()))
     task = put(f.add, 1, timeout=50)
     hold.reached()
-    assert (task.status, task._spec.pool.lifecycle.timeouts.deadline_of(task)) == (100, None)
+    assert (task.status, spec_of(task).pool.lifecycle.timeouts.deadline_of(task)) == (100, None)
     hold.go()
     manual.wait()
-    assert task._spec.pool.lifecycle.timeouts.deadline_of(task) is not None
+    assert spec_of(task).pool.lifecycle.timeouts.deadline_of(task) is not None
     manual.run(0)
     assert task.value(PATIENCE) == 1
 
 
 def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
     pool, hold = manager(supervisor).processes, Hold()
-    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    give_all = SUBMIT_ALL.of(pool)
+    SUBMIT_ALL.put(pool, lambda: (hold(), give_all()))
     supervisor.set_mp_pool(pool_size=3)
     cancelled, marked, goes_on = (put(f.add, number) for number in range(3))
     hold.reached()
@@ -364,7 +369,7 @@ def test_cancelled_prefetched_call_never_runs(supervisor, manual, learned):
     tasks = [learned(number) for number in range(3)]
     manual.wait(3)
     pool = manager(supervisor).processes
-    wait_for(lambda: not pool._submitter_running, "the giver")
+    wait_for(lambda: not is_submitting(pool), "the giver")
     assert tasks[2].cancel()
     assert tasks[2].wait(PATIENCE).status == "cancelled"
     assert supervisor.cancel_waiting() == 1
@@ -399,7 +404,7 @@ def test_prefetch_takes_a_number_for_each_slot(supervisor, manual, learned, pref
     tasks = [learned(number) for number in range(4)]
     manual.wait(given)
     pool = manager(supervisor).processes
-    wait_for(lambda: not pool._submitter_running, "the giver")
+    wait_for(lambda: not is_submitting(pool), "the giver")
     assert len(manual.calls) == 1 + given
     manual.finish(5)
     assert wait_completed(tasks, PATIENCE) == [0, 1, 2, 3]
@@ -420,7 +425,8 @@ def test_short_calls_go_as_one_and_come_back_each(supervisor, manual, learned, m
     monkeypatch.setattr(pool_module, "AHEAD_SECONDS", 60.0)     # no call is too slow for a bundle
     pool, hold = manager(supervisor).processes, Hold()
     pool.adapter.bundles = True
-    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    give_all = SUBMIT_ALL.of(pool)
+    SUBMIT_ALL.put(pool, lambda: (hold(), give_all()))
     tasks = [learned(number) for number in (0, 1)]
     failing = learned("x", b=1)
     tasks.append(learned(3))
@@ -437,9 +443,10 @@ def test_short_calls_go_as_one_and_come_back_each(supervisor, manual, learned, m
 def test_rest_of_a_bundle_that_takes_too_long_goes_again(supervisor, manual, learned, monkeypatch):
     monkeypatch.setattr(pool_module, "AHEAD_SECONDS", 0.0)
     pool, hold = manager(supervisor).processes, Hold()
-    monkeypatch.setattr(pool.prefetched, "_limit", lambda spec, slots, adapter: 8)
+    PREFETCH_LIMIT.patch(monkeypatch, pool.prefetched, lambda spec, slots, adapter: 8)
     pool.adapter.bundles = True
-    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
+    give_all = SUBMIT_ALL.of(pool)
+    SUBMIT_ALL.put(pool, lambda: (hold(), give_all()))
     tasks = [learned(number) for number in range(4)]
     hold.reached()
     hold.go()
@@ -598,7 +605,7 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_slot(supervisor, manual,
     manual.wait()
     manual.begin(0)
     pool = manager(supervisor).processes
-    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))        # as the timer does
+    EXPIRED.of(pool)(task, pool.lifecycle.timeouts.deadline_of(task))      # as the timer does
     with pytest.raises(TaskTimeoutError,
                        match="endless.*50 s.*Manual cannot end a call that runs.*its result is "
                              "dropped"):
@@ -619,7 +626,7 @@ def test_a_timeout_releases_the_slot_of_a_call_that_had_not_begun(supervisor, ma
     task = put(f.add, 1, timeout=50)
     manual.wait()
     pool = manager(supervisor).processes
-    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))
+    EXPIRED.of(pool)(task, pool.lifecycle.timeouts.deadline_of(task))
     assert type(task.exception(PATIENCE)) is TaskTimeoutError
     after = put(f.add, 2)
     manual.wait()
@@ -633,7 +640,7 @@ def test_a_timeout_is_retried_in_another_slot(supervisor, manual, put):
     manual.wait()
     manual.begin(0)
     pool = manager(supervisor).processes
-    pool._expired(task, pool.lifecycle.timeouts.deadline_of(task))      # as the timer does
+    EXPIRED.of(pool)(task, pool.lifecycle.timeouts.deadline_of(task))      # as the timer does
     manual.wait()
     manual.run(0)                               # the first attempt comes back, late
     manual.run(1)
@@ -667,7 +674,7 @@ def test_retries_go_to_the_executor_that_follows(supervisor, manual, put):
     task = put(f.add, 5, retries=1, retry_delay=60)
     wait_for(lambda: task.status == 2, "the first attempt fails")
     supervisor.mp_pool = other = Manual(1)
-    manager(supervisor).processes._delay_elapsed(task)            # as the timer does
+    delay_elapsed(manager(supervisor).processes, task)            # as the timer does
     other.wait()
     other.run(0)
     assert task.value(PATIENCE) == 5
@@ -699,7 +706,7 @@ def test_task_cancelled_while_its_call_is_given_back_stays_cancelled(supervisor,
     tasks = [put(f.add, 1), put(f.add, 2)]
     manual.wait(2)
     pool = manager(supervisor).processes
-    requeue = pool._requeue
+    requeue = REQUEUE.of(pool)
 
     def requeue_late(call):
         monkeypatch.undo()
@@ -707,7 +714,7 @@ def test_task_cancelled_while_its_call_is_given_back_stays_cancelled(supervisor,
         requeue(call)
 
     cancelled = []
-    monkeypatch.setattr(pool, "_requeue", requeue_late)
+    REQUEUE.patch(monkeypatch, pool, requeue_late)
     urgent = put(f.add, 3, priority=TASK_HIGH)          # takes the place of the second
     wait_for(lambda: cancelled, "the executor gives the call back")
     manual.run(0)

@@ -10,6 +10,7 @@ import atasker_like.pools.executor.remote_call as remote_call
 from atasker_like import TT_MP, background_task, report_progress
 from atasker_like.pools.executor import messages
 from tests.support import PATIENCE
+from tests.support.internals.pool import HANDLE_MESSAGE, RECORDS_OF_CALL, on_message
 from tests.support.threads import wait_for
 
 from . import functions as f
@@ -132,9 +133,9 @@ def test_handler_that_blocks_does_not_hold_the_executor(supervisor, dask, put, m
     logger = logging.getLogger("far.away")
     logger.addHandler(handler)
     (topic,) = dask._client.topics
-    record = remote_call._RecordsOfCall(lambda packed: dask._client.log_event(
+    record = RECORDS_OF_CALL(lambda packed: dask._client.log_event(
         topic, ("id", "name", 1, packed)))
-    super(remote_call._RecordsOfCall, record).emit(logging.LogRecord(
+    super(RECORDS_OF_CALL, record).emit(logging.LogRecord(
         "far.away", logging.ERROR, "path", 1, "a message", (), None))
     del record
     try:
@@ -175,10 +176,10 @@ class BusyPool:
 def test_messages_beyond_a_limit_are_dropped_and_counted(monkeypatch, caplog):
     monkeypatch.setattr(messages, "MOST_WAITING", 3)
     handled = []
-    monkeypatch.setattr(messages, "_handle", lambda pool, message: handled.append(message))
+    HANDLE_MESSAGE.patch(monkeypatch, messages, lambda pool, message: handled.append(message))
     pool = BusyPool()
     for number in range(5):
-        pool.messages._on_message(number)
+        on_message(pool, number)
     read, = pool.calls
     read()
     assert handled == [0, 1, 2]
@@ -188,13 +189,13 @@ def test_messages_beyond_a_limit_are_dropped_and_counted(monkeypatch, caplog):
 
 def test_message_without_a_thread_for_it_is_handled_with_the_next_one(monkeypatch):
     handled = []
-    monkeypatch.setattr(messages, "_handle", lambda pool, message: handled.append(message))
+    HANDLE_MESSAGE.patch(monkeypatch, messages, lambda pool, message: handled.append(message))
     pool = BusyPool()
     pool.refuses = True
     with pytest.raises(RuntimeError):
-        pool.messages._on_message(1)
+        on_message(pool, 1)
     pool.refuses = False
-    pool.messages._on_message(2)
+    on_message(pool, 2)
     read, = pool.calls
     read()
     assert handled == [1, 2]

@@ -12,6 +12,8 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, 
                           background_task, wait_completed)
 
 from ..support.internals import manager
+from ..support.internals.engine import spec_of
+from ..support.internals.pool import resync_pool
 from ..support.threads import wait_for
 from . import functions as f
 
@@ -411,7 +413,7 @@ def test_functions_and_methods_that_named_a_lane_before_share_it(supervisor):
     lane = supervisor.lane("boxes", limit=1)
     assert list(bound.map([1, 2])) == [1, 2] and Box().give(3).value(20) == 3
     assert again().value(20) is None
-    assert bound._spec.lane is again._spec.lane is Box().give._spec.lane is lane
+    assert spec_of(bound).lane is spec_of(again).lane is spec_of(Box().give).lane is lane
     assert settled(lane) == (0, 0, 0, 0)
 
 
@@ -441,7 +443,7 @@ def test_bound_methods_keep_their_lane(supervisor):
             return value
 
     assert Box().give(3).value(20) == 3
-    assert Box().give._spec.lane is supervisor.lane("boxes")
+    assert spec_of(Box().give).lane is supervisor.lane("boxes")
 
 
 def test_a_submission_that_is_refused_stands_in_no_lane(supervisor):
@@ -543,7 +545,7 @@ def test_the_slots_of_a_lane_are_recounted_with_those_that_it_keeps(make_supervi
         pool = manager(supervisor).threads
         wait_for(lambda: pool.run_queue.active == 2, "the slot of the task that waits is lent")
         with pool.lock:
-            deferred = pool._resync(set())        # as after an interrupt
+            deferred = resync_pool(pool)        # as after an interrupt
             counted.append(lane.running)
         for chore in deferred:
             chore()
@@ -657,10 +659,10 @@ def test_a_coroutine_whose_earlier_attempt_still_runs_leaves_the_lane_once(make_
     task = background_task(resist, supervisor=supervisor, loop=loop.name, lane=lane, timeout=0.01,
                            retries=1)()
     wait_for(lambda: lane.waiting == 1, "it waits for its second attempt")
-    pool = task._spec.pool
+    pool = spec_of(task).pool
     if end == "an interrupt":
         with pool.lock:
-            deferred = pool._resync(set())
+            deferred = resync_pool(pool)
         for call in deferred:
             call()
         assert lane.running == lane.waiting == 1

@@ -11,6 +11,7 @@ import pytest
 from atasker_like import SupervisorStoppedError, loops, service
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.supervisor import SCHEDULER_WAITERS
 from tests.support.threads import join, started
 
 EXITS = [SystemExit, KeyboardInterrupt]
@@ -299,7 +300,7 @@ def test_loop_that_ends_ends_the_wait_of_a_job_scheduler(supervisor, aloop, no_g
     supervisor.create_async_job(scheduler, target=job, number=1)
     assert begun.wait(PATIENCE)
     waiting = threading.Event()
-    scheduler._waiters = Watched(waiting)
+    SCHEDULER_WAITERS.put(scheduler, Watched(waiting))
     stopper = started(scheduler.stop)
     assert waiting.wait(PATIENCE)
     aloop.get_loop().call_soon_threadsafe(aloop.get_loop().stop)

@@ -10,6 +10,7 @@ from atasker_like._threads import PackageThread
 from atasker_like.engine.loop_mailbox import mailbox_of
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import running_of, starting_of
 from tests.support.threads import join, started, wait_for
 
 from . import functions as f
@@ -278,7 +279,7 @@ def test_second_stop_of_an_aloop_waits_for_its_end(supervisor, gate):
 def test_two_stops_that_a_loop_sees_at_once_end(supervisor, monkeypatch):
     aloop, stops = supervisor.create_aloop("mine"), []
     blocks, go_on = threading.Event(), threading.Event()
-    running, stop = aloop._running, aloop._running.stop
+    running, stop = running_of(aloop), running_of(aloop).stop
     monkeypatch.setattr(running, "stop", lambda *args: (stop(*args), stops.append(args)))
     aloop.get_loop().call_soon_threadsafe(lambda: (blocks.set(), go_on.wait(PATIENCE)))
     assert blocks.wait(PATIENCE)
@@ -337,7 +338,7 @@ def test_stop_withdraws_an_interrupted_start(supervisor, monkeypatch):
             aloop.start()
     thread, gate = Interrupted.gates.pop()
     stopping = started(aloop.stop)
-    wait_for(lambda: aloop._starting is None, "the withdrawal")
+    wait_for(lambda: starting_of(aloop) is None, "the withdrawal")
     gate.set()
     join(stopping)
     assert not thread.is_alive() and not aloop.is_active()

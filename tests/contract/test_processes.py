@@ -12,6 +12,9 @@ import pytest
 import atasker_like
 from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
                           TaskPicklingError, wait_completed)
+from tests.support.internals.engine import spec_of
+from tests.support.internals.process_pool import (idle_processes_of, io_thread_of,
+                                                  look_at_next_submission, processes_of)
 from tests.support.scripts import without_late
 from tests.support.threads import wait_for
 
@@ -347,15 +350,15 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
     stay.open(1)
     enter(stay).value(20)
     stay.wait_entered()
-    enter._spec.expected_runtime = 1e-6
+    spec_of(enter).expected_runtime = 1e-6
     tasks = [enter(stay)]
     stay.wait_entered()
     pool = manager(process.supervisor).processes
-    pool._since_refill = 1 << 20       # the next submitter looks whether a process runs low
+    look_at_next_submission(pool)
     tasks.append(enter(stay))  # so this one is sent behind the first, a second process begins
     start.wait_entered()
     tasks.append(enter(stay))                           # and this one waits for it
-    assert [len(member.inflight) for member in pool._processes] == [2, 0]
+    assert [len(member.inflight) for member in processes_of(pool)] == [2, 0]
     start.open()
     stay.wait_entered(2)                                # each of three runs in a process of its own
     stay.open()
@@ -373,7 +376,7 @@ def test_idle_process_gets_what_can_be_revoked_from_any_other_one(process, make_
 
     def readable_but_one(member):
         if member is first:
-            pool._io_thread.pause(member)
+            io_thread_of(pool).pause(member)
             paused.set()
         else:
             readable(member)
@@ -383,24 +386,24 @@ def test_idle_process_gets_what_can_be_revoked_from_any_other_one(process, make_
         enter(leave)
         leave.wait_entered()
     leave.open(2)
-    wait_for(lambda: len(pool._idle) == 2, "two processes are idle")
-    enter._spec.expected_runtime = 1e-6
+    wait_for(lambda: len(idle_processes_of(pool)) == 2, "two processes are idle")
+    spec_of(enter).expected_runtime = 1e-6
     # Two tasks for each of them. The process that is looked at first has begun both of its tasks,
     # and has nothing to revoke.
-    first = min(pool._idle, key=pool._processes.index)
+    first = min(idle_processes_of(pool), key=processes_of(pool).index)
     begun, blocked = [(free,), (stay,)], [(stay,), (free,)]
-    calls = begun + blocked if pool._idle[-1] is first else blocked + begun
+    calls = begun + blocked if idle_processes_of(pool)[-1] is first else blocked + begun
     answers = enter.starmap(calls)
     try:
         assert paused.wait(20)
         stay.wait_entered(2)
-        assert [len(member.inflight) for member in pool._processes].count(2) == 2
+        assert [len(member.inflight) for member in processes_of(pool)].count(2) == 2
         leave.open()                    # the third process becomes idle
-        wait_for(lambda: [len(member.inflight) for member in pool._processes].count(2) == 1,
+        wait_for(lambda: [len(member.inflight) for member in processes_of(pool)].count(2) == 1,
                  "the task behind the one that stays has been revoked")
     finally:
         unread, first = first, None
-        pool._io_thread.add(unread)
+        io_thread_of(pool).add(unread)
         leave.open()
         stay.open()
     assert list(answers) == [None] * 4
@@ -529,7 +532,7 @@ def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(proc
     else:
         processes.set_places(2)
     pool = manager(processes.supervisor).processes
-    wait_for(lambda: len(pool._idle) == 2, "two processes that are ready")
+    wait_for(lambda: len(idle_processes_of(pool)) == 2, "two processes that are ready")
     assert not processes.supervisor.is_active
     pids = set(processes.supervisor.mp_pool.pids())
     assert processes.bind(os.getpid)().value(10) in pids
@@ -539,7 +542,7 @@ def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(proc
 def test_processes_started_ahead_end_with_a_supervisor_that_was_never_started(processes):
     processes.supervisor.set_mp_pool(pool_size=1, min_size=1, start_method=processes.start_method)
     pool = manager(processes.supervisor).processes
-    wait_for(lambda: pool._idle, "a process that is ready")
+    wait_for(lambda: idle_processes_of(pool), "a process that is ready")
     assert processes.supervisor.stop(wait=10).complete
     assert pool.process_count() == 0
 

@@ -10,6 +10,8 @@ from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, Inv
                           SupervisorStoppedError, TaskSupervisor, background_worker)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import queued_at, set_queued_at, timer_thread_of
+from tests.support.internals.supervisor import JOBS, next_start_at
 from tests.support.threads import join, started, wait_for
 
 from ..support.internals import manager
@@ -343,11 +345,11 @@ def test_job_created_while_its_scheduler_starts_is_scheduled_once(supervisor, cl
                 found = list(super().values())
             return found
 
-    scheduler._jobs = Meanwhile()
+    JOBS.put(scheduler, Meanwhile())
     scheduler.start()
     clock.settle()
     (job,) = scheduler.jobs()
-    assert job._deadline == clock.now + 10      # once further, not twice
+    assert next_start_at(job) == clock.now + 10     # once further, not twice
     assert runs.next() == ()
     clock.forward(10)
     assert runs.next() == ()
@@ -364,10 +366,10 @@ def test_job_that_comes_while_its_scheduler_stops_is_refused(supervisor, clock, 
             assert scheduler.stop()             # it sees no job yet
             super().__setitem__(key, value)
 
-    scheduler._jobs = Meanwhile()
+    JOBS.put(scheduler, Meanwhile())
     with pytest.raises(SupervisorStoppedError, match="has been stopped and takes no jobs"):
         scheduler.create_threadsafe(job_function, interval=10)
-    assert not scheduler._jobs
+    assert not JOBS.of(scheduler)
     clock.forward(100)
     supervisor.stop()
     assert runs.none()
@@ -379,7 +381,7 @@ def test_job_scheduler_that_its_supervisor_has_stopped_is_not_started(supervisor
     supervisor.stop()
     with pytest.raises(SupervisorStoppedError, match="has been stopped and takes no jobs"):
         scheduler.start()
-    assert manager(supervisor).timer._thread is None
+    assert timer_thread_of(manager(supervisor).timer) is None
 
 
 def test_jobs_end_with_a_stop_that_stops_no_schedulers(supervisor, job_function):
@@ -411,7 +413,8 @@ def test_job_scheduler_that_is_made_while_the_supervisor_stops_is_refused(superv
     supervisor.stop()
     hold.go()
     assert isinstance(join(maker), SupervisorStoppedError)
-    assert supervisor.async_job_schedulers == {} and manager(supervisor).timer._thread is None
+    assert supervisor.async_job_schedulers == {}
+    assert timer_thread_of(manager(supervisor).timer) is None
     loop.close()
 
 
@@ -752,7 +755,7 @@ def test_delay_of_a_task_does_not_count_as_lateness(supervisor, clock, caplog):
     supervisor.timeout_warning = supervisor.timeout_critical = 500
     task = background_task(len, delay=1000, supervisor=supervisor)("abc")
     clock.settle()
-    task._queued -= 1000                    # as if it had been submitted then
+    set_queued_at(task, queued_at(task) - 1000)     # as if it had been submitted then
     clock.now = float("inf")
     clock.settle()
     task.value(PATIENCE)

@@ -11,6 +11,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP,
 from atasker_like.engine import registry
 from tests.support import PATIENCE
 from tests.support.internals import manager
+from tests.support.internals.engine import spec_of
 from tests.support.scripts import without_late
 from tests.support.threads import join, started
 
@@ -20,7 +21,7 @@ from . import functions as f
 def test_many_tasks_leave_no_room_behind(kind, monkeypatch):
     """A table from which all has been deleted is as large as it ever was."""
     monkeypatch.setattr(registry, "COMPACT_AFTER", 100)
-    pool = kind.put(f.nothing)._spec.pool
+    pool = spec_of(kind.put(f.nothing)).pool
     live = pool.registry.live
     with pool.lock:
         live.update(dict.fromkeys(range(-5000, 0)))

@@ -10,6 +10,7 @@ import pytest
 
 from atasker_like import WaitDeadlockError, WaitTimeoutError
 from tests.support import PATIENCE
+from tests.support.internals.pool import KEEP
 
 from . import functions as f
 
@@ -175,14 +176,14 @@ def test_callbacks_of_mp_pool_can_wait_for_the_results_of_each_other(pool):
 
 @pytest.mark.parametrize("items", [[-1], []], ids=["ended before", "no calls"])
 def test_callback_of_mp_pool_is_never_called_in_the_thread_that_submits(pool, monkeypatch, items):
-    keep = pool._keep
+    keep = KEEP.of(pool)
 
     def keep_ended(tasks):
         for task in tasks:
             assert task.completed.wait(PATIENCE)
         return keep(tasks)
 
-    monkeypatch.setattr(pool, "_keep", keep_ended)
+    KEEP.patch(monkeypatch, pool, keep_ended)
     threads, submitted, ended = [], threading.Event(), threading.Event()
 
     def callback(value):

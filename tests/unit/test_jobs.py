@@ -8,9 +8,9 @@ import pytest
 
 from atasker_like import jobs
 from tests.support import PATIENCE
-from tests.support.internals.supervisor import (MAILBOX, ON_END, SCHEDULER_WAITERS, START_OF_JOB,
-                                                has_begun, is_over, last_start_of,
-                                                loop_of_scheduler)
+from tests.support.internals.supervisor import (MAILBOX, ON_END, SCHEDULER_WAITERS, has_begun,
+                                                is_over, last_start_of, loop_of_scheduler,
+                                                start_of_job_class)
 from tests.support.threads import FREE_THREADED, join, started, wait_for
 
 from ..contract.conftest import Clock
@@ -240,7 +240,7 @@ def test_stop_of_the_scheduler_in_a_last_start_lets_no_run_begin_after_it(superv
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs, stoppers, at_return = [], [], []
-    may_begin = START_OF_JOB.may_begin
+    may_begin = start_of_job_class().may_begin
 
     def stop_meanwhile(self):
         answer = may_begin(self)
@@ -256,7 +256,7 @@ def test_stop_of_the_scheduler_in_a_last_start_lets_no_run_begin_after_it(superv
         supervisor.create_async_job(scheduler, target=job, number=1)
         clock.settle()                      # the timer has posted the only start
 
-    monkeypatch.setattr(START_OF_JOB, "may_begin", stop_meanwhile)
+    monkeypatch.setattr(start_of_job_class(), "may_begin", stop_meanwhile)
     aloop.run(create())
     settle(supervisor, aloop)
     join(stoppers[0])

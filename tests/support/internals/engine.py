@@ -26,6 +26,12 @@ def leave_own_names(function):
     function.map = function._spec = function._function = function.queue = None
 
 
+def start_many(bound, arguments):
+    """Submit calls of a decorated function to its pool, in one step."""
+    spec = spec_of(bound)
+    return spec.pool.start_many(spec, arguments)
+
+
 def number_of(task):
     """Return the number of a task in the registry of its pool."""
     return task._number

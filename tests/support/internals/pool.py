@@ -12,7 +12,7 @@ def aging_entry_of(pool):
     return pool.backpressure._aging_entry
 
 
-def resync(pool):
+def resync_pool(pool):
     """Count anew what occupies slots, as after an interrupt; return the calls to make then."""
     return pool._resync(set())
 

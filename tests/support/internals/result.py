@@ -8,8 +8,10 @@ from .replaced import Replaced
 #: Returns a task that is alive, by its id.
 FIND_TASK = Replaced("_find_task")
 
-#: The texts of a backend in memory, by id.
-TEXTS = Replaced("_texts")
+
+def texts_of(backend):
+    """Return the texts of a backend in memory with their times, by id."""
+    return backend._texts
 
 
 def writers_of(backend):

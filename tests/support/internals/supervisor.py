@@ -2,9 +2,6 @@
 import threading
 from time import monotonic
 
-from atasker_like import jobs
-from atasker_like.supervisor import interpreter_exit
-
 from .. import PATIENCE
 from ..clock import Clock
 from ..locks import LyingLock
@@ -134,6 +131,8 @@ FINISHING = Replaced("_finishing")
 
 def application_threads():
     """Return the threads that the exit waits for."""
+    from atasker_like.supervisor import interpreter_exit
+
     return interpreter_exit._application_threads()
 
 
@@ -151,8 +150,12 @@ SCHEDULER_WAITERS = Replaced("_waiters")
 #: The jobs of a scheduler.
 JOBS = Replaced("_jobs")
 
-#: A start of a job.
-START_OF_JOB = jobs._Start
+
+def start_of_job_class():
+    """Return the class of what last_start_of() returns."""
+    from atasker_like import jobs
+
+    return jobs._Start
 
 
 def loop_of_scheduler(scheduler):
