@@ -2,9 +2,11 @@
 import pytest
 
 from atasker_like import TaskSupervisor
-from atasker_like.engine import blocking, requests, wait_graph
+from atasker_like.engine import blocking, wait_graph
 from tests.support import PATIENCE
 from tests.support.internals import inject
+from tests.support.internals.engine import WARNED
+from tests.support.internals.wait_graph import is_empty
 from tests.support.threads import wait_for
 
 
@@ -33,10 +35,8 @@ def make():
 def told(caplog, monkeypatch):
     """Returns the warnings of this test that have a word in them. Nothing has been warned of
     before, and no wait is left."""
-    monkeypatch.setattr(wait_graph, "_warned", set())
-    monkeypatch.setattr(blocking, "_warned", set())
+    WARNED.patch(monkeypatch, wait_graph, set())
+    WARNED.patch(monkeypatch, blocking, set())
     yield lambda word: [record.getMessage() for record in caplog.records
                         if record.levelname == "WARNING" and word in record.getMessage()]
-    wait_for(lambda: not any((wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
-                              wait_graph._callers, wait_graph._runs, requests._requests)),
-             "no wait is left")
+    wait_for(is_empty, "no wait is left")

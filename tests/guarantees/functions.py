@@ -98,10 +98,11 @@ def tear_the_result(size):
     """Write the head of a result of so many bytes, and half of the rest at most, then end as a
     crash would."""
     from atasker_like.pools.process import child
+    from tests.support.internals.process_pool import result_fd_of, running_ticket_of
 
     server = child.server
-    os.write(server._result_fd,
-             child.RESULT.pack(server._running[0], size, 0.0, child.VALUE) + b"x" * min(50, size))
+    head = child.RESULT.pack(running_ticket_of(server), size, 0.0, child.VALUE)
+    os.write(result_fd_of(server), head + b"x" * min(50, size))
     die()
 
 

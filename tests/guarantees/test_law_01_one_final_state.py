@@ -12,6 +12,8 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, Ta
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_accounts, check_oracle, pool_thread, pools, warm
+from tests.support.internals.engine import timer_thread_of
+from tests.support.internals.process_pool import io_thread_of, thread_of_io
 from tests.support.scripts import lines
 from tests.support.sources import sources
 from tests.support.threads import Tally, join, later, started, wait_for
@@ -115,7 +117,7 @@ def test_finisher_that_comes_after_the_function_returns_loses(make, finisher):
     tally.watch(task)
     gate.reached()
     if finisher == "timeout":
-        late = manager(supervisor).timer._thread
+        late = timer_thread_of(manager(supervisor).timer)
         held = lock.hold_before(late)
         supervisor.clock.forward(manager(supervisor).timer)
         held.reached()
@@ -178,7 +180,7 @@ def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
     noted = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     first = noted(path, "first")
     first.wait(PATIENCE)
-    held = pool.lock.hold_before(pool._io_thread._thread)
+    held = pool.lock.hold_before(thread_of_io(io_thread_of(pool)))
     second = noted(path, "second")
     tally = Tally()
     held.reached()              # the result has been read, and is not entered yet

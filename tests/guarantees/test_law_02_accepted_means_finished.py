@@ -15,6 +15,8 @@ from atasker_like.pools.process import starter as processes
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_oracle, warm
+from tests.support.internals.engine import heap_of, incoming_of, spec_of, start_many
+from tests.support.internals.process_pool import io_thread_of, is_closing, processes_of
 from tests.support.scripts import lines, run_script, stop_process
 from tests.support.threads import Tally, join, later, started, wait_for
 
@@ -29,9 +31,9 @@ def submissions(supervisor, ran):
         "call": lambda: [bound(1)],
         "with options": lambda: [bound.options(retries=1)(1)],
         "delayed": lambda: [bound.options(delay=1000)(1)],
-        "many": lambda: bound._spec.pool.start_many(bound._spec, [(1,), (2,)]),
+        "many": lambda: start_many(bound, [(1,), (2,)]),
         "many with options":
-            lambda: bound._spec.pool.start_many(bound.options(retries=1)._spec, [(1,), (2,)]),
+            lambda: start_many(bound.options(retries=1), [(1,), (2,)]),
         "put_task": lambda: [supervisor.put_task(ran.append, (1,))],
     }
 
@@ -52,7 +54,7 @@ def test_a_stop_that_comes_first_refuses_and_the_function_never_runs(make, way):
     assert isinstance(join(submit), SupervisorStoppedError)
     assert not ran
     check_oracle(supervisor, [])
-    assert not manager(supervisor).timer._heap and not manager(supervisor).timer._incoming
+    assert not heap_of(manager(supervisor).timer) and not incoming_of(manager(supervisor).timer)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -241,10 +243,10 @@ def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, whi
     else:
         assert [task.value(PATIENCE) for task in tasks] == list(range(8))
     stop = started(supervisor.stop)
-    wait_for(lambda: pool._closing, "the pool is being closed")
+    wait_for(lambda: is_closing(pool), "the pool is being closed")
     gate.go()
     assert join(stop).complete
-    assert not pool.pids() and pool.process_count() == 0 and pool._io_thread is None
+    assert not pool.pids() and pool.process_count() == 0 and io_thread_of(pool) is None
     check_oracle(supervisor, tasks)
 
 
@@ -272,7 +274,7 @@ def test_a_large_task_to_a_stopped_process_does_not_block_the_submitter(make):
     payload = b"x" * (4 << 20)          # more than any pipe holds
     tasks = [bound(payload) for _ in range(3)]
     assert not any(task.done() for task in tasks)
-    manager(supervisor).processes._processes[0].process.kill()
+    processes_of(manager(supervisor).processes)[0].process.kill()
     assert all(task.value(PATIENCE) == payload for task in tasks)
     check_oracle(supervisor, [first, *tasks, _warmed(supervisor)])
 
@@ -280,7 +282,7 @@ def test_a_large_task_to_a_stopped_process_does_not_block_the_submitter(make):
 def _warmed(supervisor):
     done = supervisor.put_task(functions.nothing, tt=TT_MP)
     done.wait(PATIENCE)
-    done._spec.pool.registry.last -= 1       # it stands for the one that warm() has run
+    spec_of(done).pool.registry.last -= 1       # it stands for the one that warm() has run
     return done
 
 
@@ -291,7 +293,7 @@ def test_large_arguments_and_large_results_at_once_do_not_lock_up(make, size):
     bound(b"").wait(PATIENCE)
     tasks = []
     for number in range(24):
-        bound._spec.expected_runtime = 1e-6
+        spec_of(bound).expected_runtime = 1e-6
         tasks.append(bound(bytes([number]) * size))
     for number, task in enumerate(tasks):
         assert task.value(PATIENCE) == bytes([number]) * size
@@ -548,10 +550,10 @@ def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_
     pid = tasks[0].value(PATIENCE)
     tasks.append(bound(path, "0"))
     tasks[1].wait(PATIENCE)
-    bound._spec.expected_runtime = 1e-6
+    spec_of(bound).expected_runtime = 1e-6
     stop_process(supervisor, pid)
     sent = [bound(path, str(number)) for number in range(1, 9)]
-    manager(supervisor).processes._processes[0].process.kill()
+    processes_of(manager(supervisor).processes)[0].process.kill()
     for task in sent:
         task.wait(PATIENCE)
     assert [task.state for task in sent] == ["succeeded"] * 8
@@ -564,7 +566,7 @@ def test_a_task_for_a_frozen_idle_process_whose_pipe_is_full_runs_when_it_goes_o
     supervisor = make(processes=1)
     echo = background_task(functions.echo, tt=TT_MP, supervisor=supervisor)
     assert echo(1).value(PATIENCE) == 1
-    process, = manager(supervisor).processes._processes
+    process, = processes_of(manager(supervisor).processes)
     stop_process(supervisor, process.pid)
     try:
         for _ in range(4000):

@@ -12,6 +12,8 @@ from atasker_like import TT_COROUTINE, TT_MP, TaskTimeoutError, background_task,
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_oracle, pools
+from tests.support.internals.engine import HEAP_LOCK, outcome_of
+from tests.support.internals.pool import idle_threads_of
 from tests.support.locks import LyingLock
 from tests.support.threads import FREE_THREADED, join, merged, started, wait_for
 
@@ -25,8 +27,8 @@ class Witness:
 
     def __init__(self, supervisor):
         self._supervisor = supervisor
-        manager(supervisor).timer._heap_lock = LyingLock()
-        self._locks = [manager(supervisor).timer._heap_lock,
+        HEAP_LOCK.put(manager(supervisor).timer, LyingLock())
+        self._locks = [HEAP_LOCK.of(manager(supervisor).timer),
                        *(pool.lock for pool in pools(supervisor))]
         self.seen = {}
         self.guilty = []
@@ -140,7 +142,7 @@ def test_finalizers_of_arguments_of_threads(witness, ending):
     if ending == "raises":
         task.exception(PATIENCE)
         # its frames hold the arguments
-        task._outcome.error.__traceback__ = task._outcome.traceback = None
+        outcome_of(task).error.__traceback__ = outcome_of(task).traceback = None
     gate.go()
     witness.wait("argument")
     if ending == "cancelled":
@@ -152,12 +154,12 @@ def test_finalizers_when_a_task_ends_before_its_thread_has_looked_at_it(witness)
     the engine's."""
     supervisor = witness.supervisor
     supervisor.put_task(len, ("",)).value(PATIENCE)
-    wait_for(lambda: manager(supervisor).threads._idle, "an idle thread")
+    wait_for(lambda: idle_threads_of(manager(supervisor).threads), "an idle thread")
     bound = background_task(lambda argument: None, supervisor=supervisor, timeout=1000)
     submit = started(lambda: None)
     join(submit)
     hold = Hold()
-    (member,) = manager(supervisor).threads._idle
+    (member,) = idle_threads_of(manager(supervisor).threads)
     member.wake = _HeldWakeUp(member.wake, hold)
     task = []
     submit = started(lambda: task.append(bound(witness.argument("argument"))))
@@ -228,7 +230,7 @@ def test_finalizers_of_arguments_of_processes(witness, ending, tmp_path):
     task.wait(PATIENCE)
     if ending == "cannot be pickled":
         task.exception().__traceback__ = None
-        task._outcome.traceback = task._outcome.error.__cause__ = None
+        outcome_of(task).traceback = outcome_of(task).error.__cause__ = None
     witness.wait("argument")
 
 

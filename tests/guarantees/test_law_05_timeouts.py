@@ -10,6 +10,7 @@ from atasker_like import (WaitTimeoutError, as_completed, background_task, co_as
 from atasker_like.engine import blocking as waiting, wait_graph
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import extra_fields_of, task_waiters_of
 from tests.support.threads import join, started, wait_for
 
 from ..support.internals import manager
@@ -55,8 +56,8 @@ def test_0_is_now(blocked, way, none):
     outcome = join(waiter)
     assert outcome is False or isinstance(outcome, WaitTimeoutError), outcome
     assert task.state == "pending"
-    if task._waiters is not None:
-        assert not task._waiters, "it is still waited for"
+    if task_waiters_of(task) is not None:
+        assert not task_waiters_of(task), "it is still waited for"
 
 
 @pytest.mark.parametrize("way", WAITS)
@@ -64,7 +65,8 @@ def test_none_has_no_end(blocked, way):
     """The wait goes on although the clock has passed every number that could stand for no end."""
     task, gate = blocked
     waiter = started(WAITS[way], task, None)
-    wait_for(lambda: task._waiters or (task._extra is not None and task._extra.on_start),
+    wait_for(lambda: (task_waiters_of(task)
+                      or getattr(extra_fields_of(task), "on_start", None)),
              "somebody waits")
     assert waiter.is_alive()
     gate.go()

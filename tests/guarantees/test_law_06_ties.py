@@ -11,6 +11,8 @@ from atasker_like.pools import base, threads
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_oracle, warm
+from tests.support.internals.engine import levels_of, number_of, spec_of, start_many
+from tests.support.internals.process_pool import idle_processes_of, processes_of, refill
 from tests.support.scripts import lines, stop_process
 from tests.support.threads import wait_for
 
@@ -49,10 +51,9 @@ def test_threads_take_tasks_of_one_priority_in_the_order_of_submission(make, bad
         "call": lambda start: [bound(start), bound(start + 1)],
         "with options":
             lambda start: [bound.options(retries=1)(start), bound.options(name="x")(start + 1)],
-        "many": lambda start: bound._spec.pool.start_many(bound._spec, [(start,), (start + 1,)]),
+        "many": lambda start: start_many(bound, [(start,), (start + 1,)]),
         "many with options":
-            lambda start: bound._spec.pool.start_many(bound.options(retries=1)._spec,
-                                                      [(start,), (start + 1,)]),
+            lambda start: start_many(bound.options(retries=1), [(start,), (start + 1,)]),
         "put_task": lambda start: [supervisor.put_task(ran.append, (start,)),
                                    supervisor.put_task(ran.append, (start + 1,))],
     }
@@ -111,7 +112,7 @@ def test_delayed_tasks_that_are_due_together_run_in_their_order(make):
     gate.reached()
     manager(supervisor).timer.clock = lambda: 1050.0
     manager(supervisor).timer.call_at(0.0, lambda: None)
-    wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks),
+    wait_for(lambda: all(task.state == "pending" and task.status == 0 for task in tasks),
              "all are due")
     gate.go()
     for task in tasks:
@@ -126,24 +127,25 @@ def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, 
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor, priority=TASK_LOW)
     warm(note, path, "first")
     pool.resize(2, 0, 0, 2)             # both processes, ahead of the tasks
-    wait_for(lambda: len(pool._idle) == 2, "two idle processes")
+    wait_for(lambda: len(idle_processes_of(pool)) == 2, "two idle processes")
     for pid in pool.pids():
         stop_process(supervisor, pid)
-    note._spec.expected_runtime = 1.0               # so one goes to each, and the others wait
+    spec_of(note).expected_runtime = 1.0               # so one goes to each, and the others wait
     tasks = [note(path, str(number)) for number in range(14)]
-    first, second = pool._processes
+    first, second = processes_of(pool)
     with pool.lock:
-        note._spec.expected_runtime = 1e-6
-        pool._refill(first, 2)
-        pool._refill(second)
+        spec_of(note).expected_runtime = 1e-6
+        refill(pool, first, 2)
+        refill(pool, second)
         assert [len(process.inflight) for process in (first, second)] == [7, 7]
     urgent = note.options(priority=TASK_HIGH)(path, "urgent")
     with pool.lock:                     # all were taken back, and sent again behind the urgent one
-        order = [[task._number for task in process.inflight if task is not urgent]
+        order = [[number_of(task) for task in process.inflight if task is not urgent]
                  for process in (first, second)]
-        order.append([task._number for level in pool.run_queue._levels.values() for task in level])
+        levels = levels_of(pool.run_queue).values()
+        order.append([number_of(task) for level in levels for task in level])
     flat = [number for numbers in sorted(filter(None, order)) for number in numbers]
-    assert flat == [task._number for task in tasks]
+    assert flat == [number_of(task) for task in tasks]
     for process in (first, second):
         process.process.kill()          # what they had not begun comes back once more
     for task in [*tasks, urgent]:
@@ -158,12 +160,12 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     warm(note, path, "first")
     (pid,) = supervisor.mp_pool.pids()
     stop_process(supervisor, pid)
-    note._spec.expected_runtime = 1e-6
+    spec_of(note).expected_runtime = 1e-6
     tasks = [note(path, str(number)) for number in range(20)]
     assert tasks[7].cancel()            # the others come back, and are sent again
     for number in range(20, 40):
         tasks.append(note(path, str(number)))
-    manager(supervisor).processes._processes[0].process.kill()
+    processes_of(manager(supervisor).processes)[0].process.kill()
     for task in tasks:
         task.wait(PATIENCE)
     assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]

@@ -13,6 +13,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, Ta
                           iter_completed, wait_completed)
 from tests.support import PATIENCE
 from tests.support.gates import Hold
+from tests.support.internals.engine import context_of, extra_fields_of
 from tests.support.threads import FREE_THREADED, merged, wait_for
 
 from ..support.internals import manager
@@ -96,7 +97,8 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     assert task.args == () and task.kwargs == {} and task.target is None
     with manager(supervisor).by_kind[tt].lock:          # its end is entered whole
         assert not manager(supervisor).by_kind[tt].registry.live
-        assert task._extra is None or (task._extra.placement, task._extra.timer) == (None, None)
+        extra = extra_fields_of(task)
+        assert extra is None or (extra.placement, extra.timer) == (None, None)
     ended = threading.Event()
     ended.task = task
     del task
@@ -176,7 +178,7 @@ def test_however_a_process_task_ends_nothing_is_held(make, watched, tmp_path):
             else:
                 assert task.cancel()
         task.wait(PATIENCE)
-        assert task.args == () and task._context is None
+        assert task.args == () and context_of(task) is None
         del task
     # meets the withdrawn entry, at the latest
     supervisor.put_task(functions.nothing, tt=TT_MP).wait(PATIENCE)

@@ -9,6 +9,9 @@ import pytest
 from atasker_like import TT_MP, ProcessDiedError, background_task
 from tests.support import PATIENCE
 from tests.support.internals import check_oracle
+from tests.support.internals.engine import spec_of
+from tests.support.internals.process_pool import (idle_processes_of, io_thread_of, refill_idle,
+                                                  thread_of_io)
 from tests.support.scripts import gone, lines, stop_process
 from tests.support.threads import wait_for
 
@@ -36,20 +39,20 @@ class Scene:
         self.tasks = [self.note(self.path, "warm")]
         self.tasks[0].wait(PATIENCE)
         for task in (self.note, self.stay, self.wait):
-            task._spec.expected_runtime = 1e-6
+            spec_of(task).expected_runtime = 1e-6
         (self.pid,) = self.pool.pids()
 
     def batch(self, *calls):
         """Send tasks in one go; they are all in flight."""
         tasks = []
         with self.pool.lock:  # the process takes nothing from the queue by itself meanwhile
-            idle = list(self.pool._idle)
-            self.pool._idle.clear()
+            idle = list(idle_processes_of(self.pool))
+            idle_processes_of(self.pool).clear()
         for bound, *args in calls:
             tasks.append(bound(self.path, *args))
         with self.pool.lock:
-            self.pool._idle.extend(idle)
-            self.pool._refill_idle()
+            idle_processes_of(self.pool).extend(idle)
+            refill_idle(self.pool)
             assert len(idle[0].inflight) == len(tasks), "not all are sent ahead"
         self.tasks += tasks
         return tasks
@@ -117,7 +120,7 @@ def test_an_idle_process_that_is_killed_is_replaced_in_silence(scene, method):
 def test_a_result_that_was_written_before_the_death_counts(scene):
     """The thread that reads results is held; the process writes two, begins a third, and dies."""
     scene = scene()
-    held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
+    held = scene.pool.lock.hold_before(thread_of_io(io_thread_of(scene.pool)))
     first, second, victim, sibling = scene.batch((scene.note, "first"), (scene.note, "second"),
                                                  (scene.stay, "victim"),
                                                  (scene.note, "sibling"))
@@ -137,8 +140,8 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
     has begun."""
     scene = scene()
     finished = scene.note.options(timeout=1000)
-    finished._spec.expected_runtime = 1e-6
-    held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
+    spec_of(finished).expected_runtime = 1e-6
+    held = scene.pool.lock.hold_before(thread_of_io(io_thread_of(scene.pool)))
     first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo),
                                        (scene.note, "third"))
     scene.noted("second")
@@ -160,7 +163,7 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
 def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
     scene = scene()
     stay = scene.stay.options(timeout=1000)
-    stay._spec.expected_runtime = 1e-6
+    spec_of(stay).expected_runtime = 1e-6
     victim, *siblings = scene.batch((stay, "victim"),
                                     *((scene.note, "after-%d" % number) for number in range(4)))
     scene.noted("victim")
@@ -221,7 +224,7 @@ def test_a_death_in_the_middle_of_a_result_costs_one_task(scene, size):
     """The process dies when it has written the head of its result and a part of the rest."""
     scene = scene()
     tear = background_task(functions.tear_the_result, tt=TT_MP, supervisor=scene.supervisor)
-    tear._spec.expected_runtime = 1e-6
+    spec_of(tear).expected_runtime = 1e-6
     victim = tear(size)
     siblings = [scene.note(scene.path, "after-%d" % number) for number in range(4)]
     scene.tasks += [victim, *siblings]

@@ -14,13 +14,14 @@ from time import monotonic
 import pytest
 
 from atasker_like import (TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
-                          background_task, current_task, wait_completed, waiting as waiting_module)
+                          background_task, current_task, wait_completed)
 from atasker_like.engine.blocking import Latch
 from atasker_like.engine.loop_mailbox import LoopMailbox
 from atasker_like.engine.timer import Timer
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_oracle, settle
+from tests.support.internals.engine import completion_queue_class, hesitating_completion_queue
 from tests.support.scripts import lines
 from tests.support.sources import sources
 from tests.support.threads import Tally, join, started, wait_for
@@ -62,16 +63,16 @@ class Effects:
     no lock."""
 
     def __init__(self):
-        self._done = []
+        self.done = []
 
     def __call__(self, word):
-        self._done.append(word)         # one atomic operation, on every build
+        self.done.append(word)         # one atomic operation, on every build
         return word
 
     def check(self, tasks):
         """What succeeded was done once; what was cancelled in the queue never; nothing twice."""
         counts = {}
-        for word in self._done:
+        for word in self.done:
             counts[word] = counts.get(word, 0) + 1
         assert not [word for word, count in counts.items() if count > 1], "done twice"
         for word, task in tasks:
@@ -166,7 +167,7 @@ def test_submissions_against_a_stop(make, round):
     accepted = [pair for some, _ in outcomes for pair in some]
     refused = {word for _, some in outcomes for word in some}
     assert len(refused) == THREADS
-    assert not refused & set(effects._done)
+    assert not refused & set(effects.done)
     assert all(task.done() for _, task in accepted)
     check_oracle(supervisor, [task for _, task in accepted])
     effects.check(accepted)
@@ -353,13 +354,9 @@ def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
         assert [each for sender, each in made if sender == number] == list(range(count))
 
 
-class HesitatingQueue(waiting_module._CompletionQueue):
-    _ended = hesitating("ended")
-    _waiting = hesitating("waiting")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [waiting_module._CompletionQueue, HesitatingQueue])
+@pytest.mark.parametrize("kind", [completion_queue_class(),
+                                  hesitating_completion_queue(hesitating)])
 def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     """The one who takes them is told of each, however its looks and their ends are mixed."""
     supervisor = make()

@@ -18,6 +18,10 @@ from atasker_like import (TT_COROUTINE, AsyncQueue, PoolBrokenError, ProcessQueu
                           co_wait_completed, current_task, loops, wait_completed)
 from atasker_like.engine import result, wait_graph
 from tests.support import PATIENCE, ROOT
+from tests.support.internals.engine import failures, group_waiters_of, outcome_of, task_waiters_of
+from tests.support.internals.wait_graph import (forget_warnings, runs_under_way,
+                                                waits_of_coroutines, waits_of_loops,
+                                                waits_of_threads)
 from tests.support.threads import join, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("told")
@@ -285,7 +289,7 @@ def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, t
     tasks, ready = {}, threading.Event()
 
     async def inner():
-        await until(lambda: last == "the other" or tasks["other"] in wait_graph._threads)
+        await until(lambda: last == "the other" or tasks["other"] in waits_of_threads())
         return await tasks["other"]
 
     def caller():
@@ -294,7 +298,7 @@ def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, t
 
     def other():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or wait_graph._coroutines, "the await")
+        wait_for(lambda: last == "the coroutine" or waits_of_coroutines(), "the await")
         return tasks["caller"].value()
 
     for function in caller, other:
@@ -303,7 +307,7 @@ def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, t
     for task in tasks.values():
         text = error_of(task)
         assert "in a circle" in text and "caller (" in text and "other (" in text
-    assert not told("circle") and not wait_graph._runs
+    assert not told("circle") and not runs_under_way()
 
 
 def test_circle_through_a_loop_that_blocks_for_another_loop_gets_an_error(make_supervisor):
@@ -358,12 +362,12 @@ def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(ma
 
     def caller():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or wait_graph._loops, "a blocked loop")
+        wait_for(lambda: last == "the coroutine" or waits_of_loops(), "a blocked loop")
         return aloop.run(inner())
 
     async def blocks():
         await until(lambda: ready.is_set() and (last == "the other"
-                                                or tasks["caller"] in wait_graph._threads))
+                                                or tasks["caller"] in waits_of_threads()))
         return tasks["caller"].value()
 
     tasks["caller"] = background_task(caller, supervisor=supervisor)()
@@ -410,12 +414,12 @@ def test_stop_of_a_loop_that_blocks_for_the_stopping_task_gets_an_error(make_sup
 
     def stops():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or wait_graph._loops, "a blocked loop")
+        wait_for(lambda: last == "the coroutine" or waits_of_loops(), "a blocked loop")
         aloop.stop()
 
     async def blocks():
         await until(lambda: ready.is_set() and (last == "the other"
-                                                or tasks["stops"] in wait_graph._threads))
+                                                or tasks["stops"] in waits_of_threads()))
         return tasks["stops"].value()
 
     tasks["stops"] = background_task(stops, supervisor=supervisor)()
@@ -463,7 +467,7 @@ def test_loops_that_block_for_each_other_one_after_another_are_no_circle(make_su
             assert here.run(blocks(other)) == 1
             task = background_task(blocks, supervisor=supervisor, loop=here)(other)
             assert task.value(PATIENCE) == 1
-    assert not told("circle") and not wait_graph._runs
+    assert not told("circle") and not runs_under_way()
 
 
 def test_loop_that_blocks_when_the_coroutine_has_ended_is_no_circle(make_supervisor, monkeypatch):
@@ -528,7 +532,7 @@ def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value(
     tasks, ready = {}, threading.Event()
 
     def in_a_thread():
-        wait_for(lambda: last == "the other" or tasks["other"] in wait_graph._threads,
+        wait_for(lambda: last == "the other" or tasks["other"] in waits_of_threads(),
                  "the other wait")
         return wait(tasks["other"])
 
@@ -538,7 +542,7 @@ def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value(
 
     def other():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines,
+        wait_for(lambda: last == "the coroutine" or tasks["caller"] in waits_of_coroutines(),
                  "the wait of the thread")
         return tasks["caller"].value()
 
@@ -571,7 +575,7 @@ def test_circle_through_a_thread_of_an_executor_that_may_end_is_warned_of(make_s
         assert not any(task.done() for task in tasks.values())
         tasks["other"].mark_completed()
         assert tasks["caller"].exception(PATIENCE) is None
-        wait_graph._warned.clear()
+        forget_warnings()
 
 
 def test_wait_in_a_thread_of_an_executor_for_other_tasks_is_no_circle(make_supervisor, told):
@@ -657,7 +661,7 @@ def test_wait_of_a_finalizer_leaves_the_wait_that_it_came_in(make_supervisor, mo
 
     def other():
         assert ready.wait(PATIENCE) and entered.wait(PATIENCE)
-        wait_for(lambda: inner._waiters, "the wait of the finalizer")
+        wait_for(lambda: group_waiters_of(inner), "the wait of the finalizer")
         return tasks["own"].value()
 
     tasks["own"] = background_task(co_own if in_a_loop else own, supervisor=supervisor)()
@@ -809,7 +813,7 @@ def test_wait_outside_of_tasks_and_loops_is_not_entered(make_supervisor, monkeyp
     task = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
     monkeypatch.setattr(wait_graph, "Wait", None)
     thread = started(task.value)
-    wait_for(lambda: task._waiters, "the wait")
+    wait_for(lambda: task_waiters_of(task), "the wait")
     gate.set()
     join(thread)
     assert task.value() is True
@@ -831,7 +835,7 @@ def run_blocking(supervisor, times=1):
 
 
 def open_when_watched(task, gate):
-    wait_for(lambda: task._waiters, "the wait")
+    wait_for(lambda: task_waiters_of(task), "the wait")
     gate.set()
 
 
@@ -1045,13 +1049,13 @@ def test_unseen_error_is_logged_once_at_the_exit(make_supervisor, unseen):
 
 
 def test_failure_that_is_forgotten_is_not_kept_for_the_exit(make_supervisor, unseen):
-    known = set(result._failures)
+    known = set(failures())
     task = make_supervisor().put_task(fail)
     task.wait(PATIENCE)
-    assert set(result._failures) - known
+    assert set(failures()) - known
     del task
     gc.collect()
-    assert not set(result._failures) - known
+    assert not set(failures()) - known
 
 
 def test_failure_of_an_attempt_that_is_followed_by_another_is_not_logged(make_supervisor, unseen):
@@ -1068,9 +1072,9 @@ def test_forked_process_does_not_log_the_errors_of_its_parent(make_supervisor, u
     wait_completed(task)
     pid = os.fork()
     if not pid:
-        os._exit(3 if result._failures or not task._outcome.seen else 0)
+        os._exit(3 if failures() or not outcome_of(task).seen else 0)
     assert os.waitpid(pid, 0)[1] == 0
-    assert not task._outcome.seen
+    assert not outcome_of(task).seen
     assert type(task.exception()) is ValueError
 
 

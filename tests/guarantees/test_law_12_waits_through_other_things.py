@@ -6,9 +6,13 @@ import pytest
 
 from atasker_like import (AsyncQueue, Lane, ServiceConnectionError, TaskCollection, TaskSupervisor,
                           ThreadQueue, WaitDeadlockError, _modes, background_task,
-                          background_worker, current_task, loops, service)
+                          background_worker, current_task, service)
 from atasker_like.engine import wait_graph
 from tests.support import PATIENCE
+from tests.support.internals.engine import running_loop_class
+from tests.support.internals.queue import lane_of_queue
+from tests.support.internals.wait_graph import (waits_of_callers, waits_of_coroutines,
+                                                waits_of_threads)
 from tests.support.threads import join, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("told")
@@ -60,18 +64,18 @@ def test_coroutines_through_two_lanes_with_room_are_not_warned_of(supervisor, to
 
 @pytest.mark.parametrize("last", ["the request", "the wait of the thread"])
 def test_handler_that_calls_its_own_service_is_warned_of(supervisor, told, monkeypatch, last):
-    start = loops._RunningLoop.start
+    start = running_loop_class().start
 
     def start_and_let_it_wait(running, coro):
         future = start(running, coro)
         if current_task() is not None:
             wait_for(lambda: future.done() or any(isinstance(waiter, wait_graph.LoopRun)
-                                                  for waiter in list(wait_graph._coroutines)),
+                                                  for waiter in list(waits_of_coroutines())),
                      "the request")
         return future
 
     if last == "the wait of the thread":
-        monkeypatch.setattr(loops._RunningLoop, "start", start_and_let_it_wait)
+        monkeypatch.setattr(running_loop_class(), "start", start_and_let_it_wait)
     own = service.Service("own", supervisor=supervisor)
 
     @own.handler(Count)
@@ -167,7 +171,7 @@ def test_task_that_joins_a_worker_that_waits_for_it_gets_an_error(supervisor, ki
         assert ready.wait(PATIENCE)
         if raised.is_set():
             return
-        wait_for(lambda: last == "the join" or tasks["joins"] in wait_graph._threads, "the join")
+        wait_for(lambda: last == "the join" or tasks["joins"] in waits_of_threads(), "the join")
         try:
             tasks["joins"].wait()
         except WaitDeadlockError:
@@ -176,7 +180,7 @@ def test_task_that_joins_a_worker_that_waits_for_it_gets_an_error(supervisor, ki
     def joins():
         assert ready.wait(PATIENCE)
         wait_for(lambda: last == "the run" or any(tasks["joins"] in wait.tasks[:1] for wait in
-                                                  list(wait_graph._threads.values())), "the run")
+                                                  list(waits_of_threads().values())), "the run")
         return worker.wait_until_stop() if kind == "interval" else worker.join()
 
     options = {"interval": 60} if kind == "interval" else {"q": True}
@@ -227,7 +231,7 @@ def test_function_that_waits_for_the_next_run_of_its_collection_gets_an_error(su
         assert ready.wait(PATIENCE)
         if raised:
             return
-        wait_for(lambda: last == "the run" or tasks["next"] in wait_graph._threads, "the next run")
+        wait_for(lambda: last == "the run" or tasks["next"] in waits_of_threads(), "the next run")
         try:
             tasks["next"].wait()
         except WaitDeadlockError as error:
@@ -236,7 +240,7 @@ def test_function_that_waits_for_the_next_run_of_its_collection_gets_an_error(su
     def run_next():
         assert ready.wait(PATIENCE)
         wait_for(lambda: last == "the function" or any(
-            tasks["next"] in wait.tasks[:1] for wait in list(wait_graph._threads.values())),
+            tasks["next"] in wait.tasks[:1] for wait in list(waits_of_threads().values())),
             "the function")
         return collection.run()
 
@@ -274,7 +278,7 @@ class Calls:
         assert self.ready.wait(PATIENCE)
         self.begun.set()
         if self.last == "the call":
-            wait_for(lambda: self.tasks["x"] in wait_graph._threads, "the wait of the task")
+            wait_for(lambda: self.tasks["x"] in waits_of_threads(), "the wait of the task")
         try:
             self.outcomes.append(self.waits(self.tasks["x"]))
         except WaitDeadlockError as error:
@@ -285,7 +289,7 @@ class Calls:
         def x():
             assert self.begun.wait(PATIENCE)
             if self.last == "the task":
-                wait_for(lambda: wait_graph._callers, "the wait of the call")
+                wait_for(waits_of_callers, "the wait of the call")
             return join(self.queue)
 
         self.tasks["x"] = background_task(x, supervisor=self.supervisor)()
@@ -362,7 +366,7 @@ def test_callback_that_another_task_calls_is_in_the_circle(supervisor):
 
     def joins():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: wait_graph._callers, "the wait of the callback")
+        wait_for(waits_of_callers, "the wait of the callback")
         return queue.join()
 
     handle.add_done_callback(lambda _: tasks["joins"].value())
@@ -379,7 +383,7 @@ def test_callback_outside_of_a_task_is_in_the_circle(supervisor):
     handle, tasks = queue.submit(abs, -1), {}
 
     def joins():
-        wait_for(lambda: wait_graph._callers, "the wait of the callback")
+        wait_for(waits_of_callers, "the wait of the callback")
         return queue.join()
 
     tasks["joins"] = background_task(joins, supervisor=supervisor)()
@@ -394,7 +398,7 @@ def test_coroutine_that_awaits_a_queue_whose_callback_waits_for_it_gets_an_error
     queue, tasks = aloop.run(make_queue(supervisor)), {}
 
     async def joins():
-        while not wait_graph._callers:
+        while not waits_of_callers():
             await no_time()
         return await queue.join()
 
@@ -404,7 +408,7 @@ def test_coroutine_that_awaits_a_queue_whose_callback_waits_for_it_gets_an_error
     async def submit():
         return queue.submit(no_time)
 
-    queue._lane.pause()
+    lane_of_queue(queue).pause()
     task = aloop.run(submit()).task
     task.add_done_callback(wait)
     tasks["joins"] = background_task(joins, supervisor=supervisor, loop=aloop)()
@@ -449,12 +453,12 @@ def test_callback_of_mp_pool_that_waits_for_a_task_that_waits_for_it_gets_an_err
     def callback(value):
         assert ready.wait(PATIENCE)
         begun.set()
-        wait_for(lambda: last == "the task" or tasks["gets"] in wait_graph._threads, "the get()")
+        wait_for(lambda: last == "the task" or tasks["gets"] in waits_of_threads(), "the get()")
         outcomes.append(tasks["gets"].exception())
 
     def gets():
         assert ready.wait(PATIENCE) and begun.wait(PATIENCE)
-        wait_for(lambda: last == "the call" or wait_graph._callers, "the wait of the callback")
+        wait_for(lambda: last == "the call" or waits_of_callers(), "the wait of the callback")
         return result.get()
 
     result = supervisor.mp_pool.apply_async(abs, (-1,), callback=callback)
