@@ -11,6 +11,7 @@ from atasker.workers import BackgroundAsyncWorker
 
 from atasker_like import legacy
 from tests.support import PATIENCE
+from tests.support.internals.worker import WAIT_ENDED, session_of
 from tests.support.interruptions import at_line, interrupt
 
 from . import functions
@@ -314,8 +315,8 @@ def test_wait_of_a_stop_that_is_interrupted_has_another_thread_call_after_stop(
     worker = Long()
     worker.start()
     worker.trigger_threadsafe()
-    monkeypatch.setattr(type(worker._worker_session), "_wait_ended",
-                        lambda session, deadline: interrupt())
+    WAIT_ENDED.patch(monkeypatch, type(session_of(worker)),
+                     lambda session, deadline: interrupt())
     with pytest.raises(KeyboardInterrupt):
         worker.stop()
     gate.set()

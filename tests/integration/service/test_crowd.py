@@ -9,6 +9,8 @@ import pytest
 
 from atasker_like import service
 from atasker_like.engine.loop_mailbox import mailbox_of
+from tests.support.internals.engine import posts_of
+from tests.support.internals.service import ACCEPT
 
 from .conftest import wait_until
 from .declared import Add, AddAtOnce
@@ -143,7 +145,7 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
     supervisor.set_thread_pool(pool_size=crowd)
     server = serve(max_in_flight=1)
     depths = []
-    accept = lab._accept
+    accept = ACCEPT.of(lab)
 
     def accepted(message, call):
         frame, depth = sys._getframe(), 0
@@ -152,14 +154,14 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
         depths.append(depth)
         accept(message, call)
 
-    monkeypatch.setattr(lab, "_accept", accepted)
+    ACCEPT.patch(monkeypatch, lab, accepted)
     wires = [connect(server) for _ in range(crowd)]
     for wire in wires:
         wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}}
                    for number in range(3)])
     crossing.wait_begun(crowd)
     loop = supervisor.event_loop
-    posts = mailbox_of(loop)._posts
+    posts = posts_of(mailbox_of(loop))
     held, go_on = threading.Event(), threading.Event()
     loop.call_soon_threadsafe(lambda: held.set() or go_on.wait(20))
     try:

@@ -13,6 +13,9 @@ from atasker_like import (InvalidArgumentError, ServiceConnectionError, Supervis
                           WaitTimeoutError, service)
 from atasker_like.supervisor.schedulers import ManagedWorker
 from tests.support import PATIENCE
+from tests.support.internals.service import (async_client_of, awaited_results_of, connection_of,
+                                             is_closing_server, local_server_of, room_of,
+                                             transport_of)
 from tests.support.threads import join, started
 
 from .conftest import wait_until
@@ -66,7 +69,7 @@ def test_a_client_that_connects_while_the_supervisor_stops(ending, make_supervis
                                                            elsewhere):
     lab, begin = ending
     begin()
-    wait_until(lambda: lab._get_local_server()._is_closing)
+    wait_until(lambda: is_closing_server(local_server_of(lab)))
     late = service.SyncClient(lab, supervisor=make_supervisor() if elsewhere else lab.supervisor)
     with pytest.raises(ServiceConnectionError):
         late.execute(Add(1), timeout=PATIENCE)
@@ -164,7 +167,7 @@ def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervis
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab, server, local):
-    address, taker = (lab, lab._get_local_server()) if local else (server.address, server)
+    address, taker = (lab, local_server_of(lab)) if local else (server.address, server)
 
     async def leave(iterations):
         client = service.Client(address)
@@ -174,7 +177,7 @@ def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab,
         request.cancel()
         await asyncio.wait([request])
         await client.close()
-        assert client._connection is None
+        assert connection_of(client) is None
 
     async def main():
         for iterations in range(15):
@@ -213,15 +216,15 @@ def deaf(path):
 
 def is_waiting_to_write(client):
     """Return True if some data waits to be sent, but not enough to pause the client."""
-    connection = client._connection
-    return connection._transport.get_write_buffer_size() > 0 and not connection.is_full
+    connection = connection_of(client)
+    return transport_of(connection).get_write_buffer_size() > 0 and not connection.is_full
 
 
 def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
     async def main():
         client = service.Client(deaf)
         sent = [asyncio.ensure_future(client.execute(Add(1)))]
-        while client._connection is None:
+        while connection_of(client) is None:
             await asyncio.sleep(0)
         while not is_waiting_to_write(client):
             sent.append(asyncio.ensure_future(client.execute(Shout("x" * 20000))))
@@ -236,18 +239,18 @@ def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
 
 def test_a_client_that_is_dropped_does_not_wait_for_a_service_that_does_not_read(deaf, supervisor):
     client = service.SyncClient(deaf, supervisor=supervisor)
-    while client._client._connection is None:
+    while connection_of(async_client_of(client)) is None:
         with pytest.raises(WaitTimeoutError):
             client.execute(Add(1), timeout=0.1)
-    while not is_waiting_to_write(client._client):
+    while not is_waiting_to_write(async_client_of(client)):
         with pytest.raises(WaitTimeoutError):
             client.execute(Shout("x" * 20000), timeout=0.01)
-    connection = client._client._connection
+    connection = connection_of(async_client_of(client))
     del client
 
     def is_closed():
         gc.collect()        # again, as the loop's thread may refer to it for a moment
-        return connection._transport is None
+        return transport_of(connection) is None
 
     wait_until(is_closed)
 
@@ -256,18 +259,18 @@ def test_requests_that_are_cancelled_while_they_wait_for_room_leave_nothing(deaf
     async def main():
         client = service.Client(deaf)
         first = asyncio.ensure_future(client.execute(Shout("x" * 500000)))
-        while client._connection is None or not client._connection.is_full:
+        while connection_of(client) is None or not connection_of(client).is_full:
             await asyncio.sleep(0)
-        connection, rooms = client._connection, set()
+        connection, rooms = connection_of(client), set()
         for _ in range(100):
             waiting = asyncio.ensure_future(client.execute(Add(1)))
             await asyncio.sleep(0)
-            rooms.add(connection._writable)
-            assert connection._writable._callbacks
+            rooms.add(room_of(connection))
+            assert room_of(connection)._callbacks
             waiting.cancel()
             await asyncio.wait([waiting])
         room, = rooms
-        assert not room._callbacks and len(connection._results) == 1
+        assert not room._callbacks and len(awaited_results_of(connection)) == 1
         await client.close()
         assert room.done()
         with pytest.raises(ServiceConnectionError):

@@ -10,6 +10,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, 
                           InvalidTypeError, ServiceConnectionError, SupervisorStoppedError,
                           TaskExecutionError, TaskRefusedError, WaitTimeoutError, background_task,
                           service)
+from tests.support.internals.service import lane_type_of
 
 from .declared import (Add, AddAtOnce, AddInProcess, AddInThread, Die, Fail, FailInThread, Give,
                        Wait, WaitAtOnce, WaitInThread, add_in_process, die)
@@ -93,7 +94,7 @@ def test_a_service_of_threads_alone(supervisor, crossing):
     with service.SyncClient(made, supervisor=supervisor) as client:
         futures = [client.request(Wait(0))]
         crossing.wait_begun(1)
-        assert made._lane_tt() == TT_THREAD
+        assert lane_type_of(made) == TT_THREAD
 
         @made.handler(Add)
         async def add(task):
@@ -144,7 +145,7 @@ def test_what_waits_in_the_lane_ends_in_a_stop(make_supervisor, crossing, kind, 
     client = service.SyncClient(made, supervisor=supervisor)
     futures = [client.request(kind(number)) for number in range(4)]
     crossing.wait_begun(1)
-    assert made._lane_tt() == (TT_COROUTINE if handler == "mixed" else TT_THREAD)
+    assert lane_type_of(made) == (TT_COROUTINE if handler == "mixed" else TT_THREAD)
     supervisor.stop(wait=False)
     crossing.open()
     assert all(future.result(10).ok for future in futures)
@@ -159,7 +160,7 @@ def test_a_coroutine_that_waits_in_a_lane_of_threads_ends_in_a_stop(make_supervi
     client = service.SyncClient(made, supervisor=supervisor)
     first = client.request(Wait(0))
     crossing.wait_begun(1)
-    assert made._lane_tt() == TT_THREAD
+    assert lane_type_of(made) == TT_THREAD
 
     @made.handler(Add)
     async def add(task):

@@ -12,6 +12,7 @@ from atasker_like.service import connection
 from atasker_like.service.wire import encode_result
 from tests.support import PATIENCE
 from tests.support.internals import manager
+from tests.support.internals.service import CLOSE_TIMEOUT, is_closing_server, is_stuck
 
 from .conftest import TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce
@@ -327,15 +328,9 @@ def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab
     wait_until(unseen)
 
 
-def is_stuck(server):
-    """Return True if a client does not read, has waiting requests, and none in flight."""
-    return any(one._peer_not_reading and one._lines and not one._in_flight
-               for one in list(server._connections))
-
-
 def test_client_that_does_not_read_does_not_delay_the_close(serve, connect, lab, monkeypatch):
     """Its waiting requests are refused like all later ones. It has a little time to read."""
-    monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", 0.05)
+    CLOSE_TIMEOUT.patch(monkeypatch, connection, 0.05)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
     wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}}
@@ -346,7 +341,7 @@ def test_client_that_does_not_read_does_not_delay_the_close(serve, connect, lab,
 
 def test_requests_behind_unread_answers_are_refused_as_the_server_closes(serve, connect,
                                                                          monkeypatch):
-    monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", PATIENCE)
+    CLOSE_TIMEOUT.patch(monkeypatch, connection, PATIENCE)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
     wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}}
@@ -354,7 +349,7 @@ def test_requests_behind_unread_answers_are_refused_as_the_server_closes(serve, 
     wait_until(lambda: is_stuck(server))
     server.close(False)
     # its loop closes it: a request that is read before may be served
-    wait_until(lambda: server._is_closing)
+    wait_until(lambda: is_closing_server(server))
     answers = [wire.receive() for _ in range(100)]
     assert {message["status"] for message in answers} == {"ok", "refused"}
     refused = [message for message in answers if message["status"] == "refused"]
