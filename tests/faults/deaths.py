@@ -6,6 +6,7 @@ import termios
 import threading
 
 from ..support.internals import manager
+from ..support.internals.process_pool import processes_of
 from . import work
 
 MEGABYTES_64 = 64 << 20
@@ -97,7 +98,7 @@ def killed_after_the_result(scene):
     reader = HeldReader(pool)
     for size in (10, 30_000, 300_000):
         (pid,) = scene.census()
-        fd = pool._processes[0].result_fd
+        fd = processes_of(pool)[0].result_fd
         value = bytes(min(size, fcntl.fcntl(fd, getattr(fcntl, "F_GETPIPE_SZ", 1032)) // 2))
         length = child.RESULT.size + sum(
             len(part) for part in child.pickle_parts(value, (value,))[0]

@@ -11,6 +11,9 @@ import sys
 from contextlib import suppress
 
 from ..support.internals import manager, parts
+from ..support.internals.engine import spec_of
+from ..support.internals.pool import supervisor_of_executor
+from ..support.internals.process_pool import is_pausing, processes_of
 from .oracle import CANCELLED, FAILED, SUCCEEDED
 
 
@@ -153,20 +156,20 @@ class Ours(Side):
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
                 pool.starter.is_busy,
                 pool.starter.is_running,
-                pool.starter._pausing,
+                is_pausing(pool.starter),
                 pool.run_queue.active,
                 pool.run_queue.waiting,
                 [
                     "%s ready %s, ending %s, closed %s, in flight %s"
                     % (one.pid, one.ready, one.termination is not None, one.closed,
                        len(one.inflight))
-                    for one in pool._processes
+                    for one in processes_of(pool)
                 ],
             )
 
     def show_tasks(self, file):
         for task in list(manager(self.native).live_tasks(None).values()):
-            print(task, task._spec.lane, file=file)
+            print(task, spec_of(task).lane, file=file)
         self.native.dump(file)
 
     def submit(self, kind, function, args, options):
@@ -256,7 +259,7 @@ class OurExecutor(_Futures, Ours):
         method = {"-": "forkserver", "template": "fork"}.get(self.method, self.method)
         self.executor = ProcessExecutor(size, method, initializer, initargs,
                                         max_tasks_per_child=maxtasksperchild)
-        self.native = self.executor._supervisor
+        self.native = supervisor_of_executor(self.executor)
         start_method(self.native, self.method)
         if options:
             self.native.set_mp_pool(**options)

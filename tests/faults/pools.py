@@ -5,6 +5,7 @@ import threading
 from time import monotonic
 
 from tests.support.internals import manager
+from tests.support.internals.process_pool import processes_of
 
 from . import work
 from .freezing import Clock
@@ -71,7 +72,7 @@ def _initializer(scene, how, word, hurry=None, **options):
             _let_time_pass(scene)
         # These have not come to their initializers: they may be ended, too, and others started.
         beginning = sum(not (process.ready or process.closed)
-                        for process in list(manager(scene.native).processes._processes))
+                        for process in list(processes_of(manager(scene.native).processes)))
         before = _lines(tries)
         scene.replaced()
         started = _lines(tries) - before
@@ -118,7 +119,7 @@ def _let_time_pass(scene):
     pool = manager(scene.native).processes
     # A process may be quicker than the thread that arms its timer.
     scene.until(lambda: all(process.ready or process.closed or process.ready_timer
-                            for process in list(pool._processes)), "an armed timer")
+                            for process in list(processes_of(pool))), "an armed timer")
     Clock.of(scene.native).forward(51.0)
 
 

@@ -6,6 +6,8 @@ import threading
 from time import monotonic
 
 from ..support.internals import manager
+from ..support.internals.engine import timer_thread_of
+from ..support.internals.process_pool import io_thread_of, thread_of_io
 from . import work
 from .fixtures import Log, bind, enter, rounds, within
 
@@ -116,7 +118,7 @@ def ends_in_every_order(scene):
         waiters = _Waiters(scene, handle)
         scene.arrived(gate)
         threads["cancel"] = later(handle.native.cancel)
-        threads["timeout"] = timer._thread
+        threads["timeout"] = timer_thread_of(timer)
         for end in ("cancel", "timeout"):
             holds[end] = lock.hold_before(threads[end])
         threads["cancel"].begin()
@@ -158,9 +160,9 @@ def ends_of_processes_in_every_order(scene):
         waiters = _Waiters(scene, handle)
         scene.arrived(gate)
         threads = {
-            "return": pool._io_thread._thread,
+            "return": thread_of_io(io_thread_of(pool)),
             "cancel": later(handle.native.cancel),
-            "timeout": timer._thread,
+            "timeout": timer_thread_of(timer),
         }
         holds = {end: pool.lock.hold_before(thread) for end, thread in threads.items()}
         threads["cancel"].begin()

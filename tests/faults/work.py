@@ -166,8 +166,9 @@ def arrive_and_end_by_signal(gate, number=signal.SIGKILL):
 def die_before_the_next_task():
     """Have this process die when it has read its next task, and not yet begun it."""
     from atasker_like.pools.process import child
+    from tests.support.internals.process_pool import TAKE_TICKET
 
-    child.server._take_ticket = end_by_signal
+    TAKE_TICKET.put(child.server, end_by_signal)
 
 
 def give_and_die_midway(size, after):
@@ -189,7 +190,9 @@ def give_and_die_midway(size, after):
     Connection._send = lambda self, data: torn(self._handle, data)
     child = sys.modules.get("atasker_like.pools.process.child")
     if child is not None and child.server is not None:
-        child.server._write = lambda data: torn(child.server._result_fd, data)
+        from tests.support.internals.process_pool import WRITE_RESULT, result_fd_of
+
+        WRITE_RESULT.put(child.server, lambda data: torn(result_fd_of(child.server), data))
     return bytes(size)
 
 
