@@ -309,6 +309,27 @@ STRUCK_LEFT = {
     "service": {"place"},
 }
 
+#: Private names of the package that are atasker's: programs and monitors read them.
+OF_ATASKER = {"_is_worker", "_run_in_mp"}
+
+#: Private names that tests use of other libraries, and that the package has, too. By the test.
+OF_OTHER_LIBRARIES = {
+    "benchmarks/__main__.py": {"_is_gil_enabled"},
+    "contract/kinds.py": {"_pool"},
+    "contract/test_external.py": {"_client", "_max_workers"},
+    "contract/test_external_messages.py": {"_client"},
+    "contract/test_loop_exits.py": {"_run_once"},
+    "faults/daemons.py": {"_fd", "_stop"},
+    "faults/implementations.py": {"_pool", "_processes"},
+    "faults/work.py": {"_handle", "_send"},
+    "integration/legacy/programs/differs_details.py": {"_put"},
+    "integration/service/test_endings.py": {"_callbacks"},
+    "interop/contract.py": {"_client"},
+    "unit/pools/process/test_descriptors.py": {"_args", "_fd"},
+    "unit/pools/process/test_main_module.py": {"_name"},
+    "unit/workers/test_queue_classes.py": {"_get", "_put"},
+}
+
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place,
          name in enumerate(names)}
 
@@ -571,6 +592,136 @@ def test_struck_words_are_in_no_identifier_and_no_file_name():
 ])
 def test_struck_words_count_as_whole_words(identifier, struck):
     assert struck_in(identifier) == struck
+
+
+PRIVATE_WORD = re.compile(r"\b_[A-Za-z]\w*")
+
+
+def is_private(name):
+    return PRIVATE_WORD.fullmatch(name) is not None
+
+
+def names_set_by(tree):
+    """Yield the names that a module or class defines: functions, classes and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, (*FUNCTION, ast.ClassDef)):
+            yield node.name
+        elif is_own_attribute(node) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        if isinstance(node, (ast.Module, ast.ClassDef)):
+            for statement in filter(is_no_definition, node.body):
+                for inner in ast.walk(statement):
+                    if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                        yield inner.id
+                    elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                        yield inner.value       # in __slots__
+
+
+def is_own_attribute(node):
+    """Return True for an attribute of ``self`` or ``cls``."""
+    return (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+            and node.value.id in ("self", "cls"))
+
+
+def is_no_definition(node):
+    return not isinstance(node, (*FUNCTION, ast.ClassDef))
+
+
+@lru_cache(maxsize=None)
+def private_names():
+    """Return the private names that the package defines."""
+    return {name for path in MODULES.values() for name in names_set_by(tree_of(path))
+            if is_private(name)} - OF_ATASKER
+
+
+class PrivateUses(ast.NodeVisitor):
+    """Collects (private name of the package, line) of what a test takes from outside its classes.
+    """
+
+    #: What takes the name of an attribute as text.
+    TAKE_NAMES = {"getattr", "setattr", "hasattr", "delattr"}
+
+    def __init__(self):
+        self._own = set()
+        self.found = []
+
+    def visit_ClassDef(self, node):
+        before, self._own = self._own, self._own | set(names_set_by(node))
+        self.generic_visit(node)
+        self._own = before
+
+    def visit_Attribute(self, node):
+        if not (is_own_attribute(node) and node.attr in self._own):
+            self._add(node.attr, node)
+        self.generic_visit(node)
+
+    def visit_Call(self, node):
+        if getattr(node.func, "attr", getattr(node.func, "id", "")) in self.TAKE_NAMES:
+            for argument in node.args[:2]:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    for part in argument.value.split("."):
+                        self._add(part, node)
+        self.generic_visit(node)
+
+    def visit_ImportFrom(self, node):
+        module = node.module or ""
+        if module.split(".")[0] == "atasker_like":
+            for alias in node.names:
+                if f"{module}.{alias.name}".partition(".")[2] not in MODULES:
+                    self._add(alias.name, node)
+        elif module.endswith("internals.replaced"):
+            self.found.append(("Replaced", node.lineno))
+
+    def _add(self, name, node):
+        if name in private_names():
+            self.found.append((name, node.lineno))
+
+
+def private_uses(text):
+    """Return the private names that the text of a test uses, each with its line."""
+    visitor = PrivateUses()
+    # Most tests have none, and reading the text is faster than visiting its syntax tree.
+    if "internals.replaced" in text or not private_names().isdisjoint(PRIVATE_WORD.findall(text)):
+        visitor.visit(ast.parse(text))
+    return visitor.found
+
+
+@lru_cache(maxsize=None)
+def uses_by_test():
+    """Return what private_uses() finds in each test outside ``support``, by its path."""
+    top = PACKAGE.parent / "tests"
+    return {path.relative_to(top).as_posix(): private_uses(path.read_text(encoding="utf-8"))
+            for path in sorted(top.rglob("*.py")) if "support" not in path.relative_to(top).parts}
+
+
+@pytest.mark.slow
+def test_tests_take_private_members_from_support_only():
+    found = [f"tests/{path}:{line}: {name}" for path, uses in uses_by_test().items()
+             for name, line in uses if name not in OF_OTHER_LIBRARIES.get(path, ())]
+    assert not found, "give these a name in tests/support/internals"
+
+
+def test_private_names_of_other_libraries_are_used():
+    used = {(path, name) for path, uses in uses_by_test().items() for name, _ in uses}
+    listed = {(path, name) for path, names in OF_OTHER_LIBRARIES.items() for name in names}
+    assert not listed - used, "take these out of OF_OTHER_LIBRARIES"
+
+
+@pytest.mark.parametrize("code, found", [
+    ("task._spec.lane", ["_spec"]), ("task._queued -= 1", ["_queued"]), ("self._spec", ["_spec"]),
+    ("getattr(task, '_spec', None)", ["_spec"]), ("thread._started", ["_started"]),
+    ("monkeypatch.setattr(starter, '_launch', print)", ["_launch"]),
+    ("monkeypatch.setattr('atasker_like.loops._RunningLoop', None)", ["_RunningLoop"]),
+    ("from atasker_like.loops import _RunningLoop", ["_RunningLoop"]),
+    ("from tests.support.internals.replaced import Replaced", ["Replaced"]),
+    ("from atasker_like import _fork", []), ("os._exit(0)", []), ("task.__dict__", []),
+    ("worker._is_worker", []),
+    ("class A:\n def f(self): self._spec = 1\n def g(self): return self._spec", []),
+    ("class A:\n _spec = 1\n def g(self): return self._spec", []),
+    ("class A:\n def g(self): return self._spec", ["_spec"]),
+])
+def test_the_reading_of_private_names_sees_them_in_tests(code, found):
+    assert [name for name, _ in private_uses(code)] == found
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
