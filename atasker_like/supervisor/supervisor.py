@@ -13,7 +13,8 @@ from .._core_errors import SupervisorError
 from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
-from .attributes import TIMEOUT_MESSAGE, FormerName, late_limit, live_task, replaceable, size_of
+from .attributes import (TIMEOUT_MESSAGE, InternalMethods, late_limit, live_task, process_pool,
+                         replaceable, size_of)
 from .interpreter_exit import follow_threads, supervisors
 from .ownership import hand_over
 from .unmade_parts import NOT_MADE, PartsOnFirstUse
@@ -21,7 +22,6 @@ from .unmade_parts import NOT_MADE, PartsOnFirstUse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future
     from types import TracebackType
     from typing import Any, Callable, Coroutine, Mapping, Sequence, TypeVar, overload
 
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
     from ..engine.lanes import Lane
-    from ..engine.spec import TaskSpec
     from ..jobs import AsyncJob, AsyncJobScheduler, JobOptions
     from ..loops import ALoop
-    from ..options import LaneSettings, OnFull, TaskOptions
-    from ..pools.base import Pool
+    from ..options import LaneSettings, OnFull
     from ..pools.process.serializer import SerializerModule
     from ..pools.views import ThreadPoolView
     from .parts import Parts
@@ -47,8 +45,8 @@ __all__ = ["TaskSupervisor", "made_on_first_use"]
 _numbers = count(1)
 
 
-@ends_tracebacks("put_task", "make_spec", "pool_for")
-class TaskSupervisor(NoExecutor):
+@ends_tracebacks("put_task")
+class TaskSupervisor(InternalMethods, NoExecutor):
     """Admits, orders, starts, watches and finishes tasks.
 
     Applications use the process-wide ``task_supervisor``. Applications may make more supervisors,
@@ -298,53 +296,13 @@ class TaskSupervisor(NoExecutor):
     def thread_pool(self, executor: Any) -> None:
         self._supervisor_parts.pools.limit_threads_as(executor)
 
-    @property
-    def mp_pool(self) -> Any:
-        """The pool that runs process tasks: the supervisor's own, or an executor that you assign.
-
-        None before one was made: :meth:`create_mp_pool` or the first process task makes the own
-        pool. It is used like a :class:`~multiprocessing.pool.Pool`: it has ``apply``, ``map``,
-        ``starmap``, ``imap``, their variants, ``close``, ``terminate`` and ``join``.
-
-        Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a
-        :class:`~multiprocessing.pool.Pool` to have it run the tasks. The supervisor still orders,
-        delays, retries and watches them. ``set_mp_pool`` sets the number of calls that the executor
-        is given at a time (default: as many as it runs at once). The supervisor never shuts it
-        down. None puts the own pool back.
-
-        :raises InvalidTypeError: (a TypeError) it is no executor and no pool.
-        :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an
-            executor that the own pool is to follow. An executor may follow another one at any time.
-        """
-        return self._supervisor_parts.process_view(self)
-
-    @mp_pool.setter
-    def mp_pool(self, executor: Any) -> None:
-        self._supervisor_parts.processes.use(executor)
-
-    def pool_for(self, tt: TaskType) -> Pool:
-        """Return the pool that runs tasks of a kind; the process pool is made on first use."""
-        return self._supervisor_parts.pools.pool_for(tt)
-
-    # The names of the pools in version 0.1. Programs that look into the pools go on working.
-    _threads: Any = FormerName("threads")
-    _processes: Any = FormerName("processes")
-
+    mp_pool: Any = process_pool
     thread_pool_size: int = size_of("thread", "pool_size")
     thread_reserve_normal: int = size_of("thread", "reserve_normal")
     thread_reserve_high: int = size_of("thread", "reserve_high")
     mp_pool_size: int = size_of("mp", "pool_size")
     mp_reserve_normal: int = size_of("mp", "reserve_normal")
     mp_reserve_high: int = size_of("mp", "reserve_high")
-
-    def spawn_thread(self, target: Callable[..., Any], args: Sequence[Any] = (),
-                     kwargs: Mapping[str, Any] | None = None) -> Future[Any]:
-        """Run a function in a pool thread at once, outside of the run queue and its slots.
-
-        It is not a task. Return a :class:`concurrent.futures.Future`. What the function raises is
-        logged as well.
-        """
-        return self._supervisor_parts.pools.spawn(target, args, dict(kwargs or {}))
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -394,24 +352,6 @@ class TaskSupervisor(NoExecutor):
         except SupervisorError as error:
             cut_frames(error)
             raise
-
-    def make_spec(self, target: Any, tt: TaskType | None, options: TaskOptions,
-                  callback: Callable[[Any], Any] | None = None, loop: Any = None,
-                  worker: Any = None, lane: Lane | str | None = None, rank: int | None = None,
-                  hooks: Any = None, named_id: bool = False) -> TaskSpec:
-        """Check a function and what its calls have in common, and return that as one object.
-
-        :param lane: a lane, or the name of one of this supervisor's.
-        :param rank: the order within the lane, lower first (default: the priority).
-        :param hooks: has ``started(task)``, ``retried(task, error)`` and ``ended(task)``, which a
-            pool thread calls, one at a time and in order. It logs what they raise.
-        :param named_id: pass ``_task_id`` only to a function that names it.
-        :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the
-            reverse.
-        :raises InvalidArgumentError: the lane limits another pool.
-        """
-        return self._supervisor_parts.specs.make(target, tt, options, callback, loop, worker, lane,
-                                                 rank, hooks, named_id)
 
     def lane(self, name: str, **settings: Unpack[LaneSettings]) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=)``.
@@ -609,15 +549,6 @@ class TaskSupervisor(NoExecutor):
     @default_aloop.setter
     def default_aloop(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
         self._supervisor_parts.pools.loops.set_default(aloop)
-
-    def own_loop(self) -> ALoop:
-        """Return the supervisor's own loop. The first use starts it, and the supervisor.
-
-        While a stop finishes the accepted tasks, the loop is still there.
-
-        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
-        """
-        return self._supervisor_parts.pools.own_loop()
 
     @property
     def event_loop(self) -> asyncio.AbstractEventLoop:
