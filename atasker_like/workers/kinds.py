@@ -277,7 +277,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         """An item has been put into the queue."""
         session = self._worker_session
         if session is not None:
-            session.trigger.item_put()      # type: ignore[attr-defined]
+            session.trigger.note()
             session.request_step()
 
     def _worker_is_idle(self, callback: Callable[[], object]) -> bool:
@@ -356,7 +356,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         trigger: Any = session.trigger
         waiting = self._worker_count_waiting()
         trigger.limit_to(waiting)
-        trigger.item_put()                  # have the queue asked once more
+        trigger.note()                      # have the queue asked once more
         session.request_step()
         return bool(waiting) or session.busy
 

@@ -64,6 +64,8 @@ class Trigger:
     is_continuous = False
     #: Each run handles an item, which is taken before.
     has_items = False
+    #: What the timer is to call.
+    _entry: TimerEntry | None = None
 
     def begin(self, session: TriggerSession) -> None:
         """The session begins."""
@@ -77,7 +79,7 @@ class Trigger:
 
     def is_due(self, now: float) -> bool:
         """Return True, and forget why, if the function is to run now."""
-        raise NotImplementedError
+        return self.may_be_due()
 
     def is_overdue(self, now: float) -> bool:
         """Return True if the time of a run has come, and the timer has not called yet."""
@@ -102,6 +104,7 @@ class Trigger:
 
     def close(self, session: TriggerSession) -> None:
         """The session is over."""
+        session.timer.cancel(self._entry)
 
 
 class Backoff:
@@ -112,6 +115,7 @@ class Backoff:
 
     def __init__(self) -> None:
         self._pause = 0.0
+        self._failed = -1                   # the number of the last failed run
 
     def next_pause(self) -> float:
         """Return the seconds to pause after one more failure."""
@@ -121,14 +125,6 @@ class Backoff:
     def reset(self) -> None:
         """End the series."""
         self._pause = 0.0
-
-
-class _RunBackoff(Backoff):
-    """The pauses of a worker after failed runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._failed = -1                   # the number of the last failed run
 
     def pause_after(self, number: int, seconds: float) -> float:
         """Return the seconds to pause after a failed run.
@@ -148,17 +144,13 @@ class ContinuousTrigger(Trigger):
     is_continuous = True
 
     def __init__(self) -> None:
-        self._backoff = _RunBackoff()
+        self._backoff = Backoff()
         self._until: float | None = None    # the end of a pause
-        self._entry: TimerEntry | None = None
 
     def may_repeat(self) -> bool:
         return self._until is None
 
     def may_be_due(self) -> bool:
-        return self._until is None
-
-    def is_due(self, now: float) -> bool:
         return self._until is None
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
@@ -171,9 +163,6 @@ class ContinuousTrigger(Trigger):
     def _pause_ended(self, session: TriggerSession) -> None:
         self._entry = self._until = None
         session.step()
-
-    def close(self, session: TriggerSession) -> None:
-        session.timer.cancel(self._entry)
 
 
 class EventTrigger(Trigger):
@@ -217,11 +206,6 @@ class QueueTrigger(Trigger):
         self._backoff = Backoff()
         self._failed_at = -1                    # how many items were taken before the last failure
         self._retry_at: float | None = None     # the end of a pause
-        self._entry: TimerEntry | None = None
-
-    def item_put(self) -> None:
-        """Note that an item has been put into the queue. For any thread, at any line."""
-        self.note()
 
     def note(self) -> None:
         # Without the interpreter's lock, other threads may see the write of a note and a read of
@@ -294,9 +278,6 @@ class QueueTrigger(Trigger):
         self.note()
         session.step()
 
-    def close(self, session: TriggerSession) -> None:
-        session.timer.cancel(self._entry)
-
 
 class IntervalTrigger(EventTrigger):
     """A run at an interval or with a delay, and one when it is triggered.
@@ -319,9 +300,8 @@ class IntervalTrigger(EventTrigger):
         self._overlap = overlap
         self._misfires = misfires
         self._deadline = _NEVER             # of the next run
-        self._entry: TimerEntry | None = None
         self._armed_for = _NEVER
-        self._backoff = _RunBackoff()
+        self._backoff = Backoff()
         self._pause = 0.0                   # after a failure, if there is no delay
 
     def begin(self, session: TriggerSession) -> None:
@@ -380,6 +360,3 @@ class IntervalTrigger(EventTrigger):
     def _tick(self, session: TriggerSession) -> None:
         self.calls.append(False)
         session.step()
-
-    def close(self, session: TriggerSession) -> None:
-        session.timer.cancel(self._entry)
