@@ -30,7 +30,7 @@ from ..options import TaskOptions, check_unknown
 from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..tasks import supervisor_or_default
-from .runners import RESTARTS, Call
+from .runners import RESTARTS, runner_class
 from .session import Session
 from .triggers import ContinuousTrigger, Trigger
 
@@ -562,8 +562,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
                                    f"{besides}")
         self._worker_prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
-        return Session(self, self._worker_make_trigger(),
-                       Call(function, args, kwargs, tt, wants_id, to_result, loop))
+        kind = runner_class(tt, self.supervisor)
+        return Session(self, kind(self, self._worker_make_trigger(), function, args, kwargs, tt,
+                                  wants_id, to_result, loop))
 
     def _worker_make_trigger(self) -> Trigger:
         return ContinuousTrigger()

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         def fail(self, why: str) -> None: ...
         def stop_worker(self) -> None: ...
 
-__all__ = ["Call", "RESTARTS", "Runner", "make_runner"]
+__all__ = ["RESTARTS", "Runner", "runner_class"]
 
 #: When a worker goes on after a run that failed or returned False.
 RESTARTS = ("always", "on_failure", "never")
@@ -79,28 +79,6 @@ RESTARTS = ("always", "on_failure", "never")
 SLICE = 0.001
 
 _STOPPED = "its supervisor takes no tasks any more"
-
-
-class Call:
-    """A checked call of a worker's function.
-
-    :param wants_id: the function takes ``_task_id``.
-    :param to_result: ``process_result()`` of a worker whose ``run()`` is static.
-    :param loop: where a coroutine function runs.
-    """
-
-    __slots__ = ("function", "args", "kwargs", "tt", "wants_id", "to_result", "loop")
-
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-                 tt: TaskType, wants_id: bool, to_result: Callable[[Any], Any] | None,
-                 loop: asyncio.AbstractEventLoop | None) -> None:
-        self.function: Callable[..., Any] = function
-        self.args: tuple[Any, ...] = args
-        self.kwargs: dict[str, Any] = kwargs
-        self.tt: TaskType = tt
-        self.wants_id: bool = wants_id
-        self.to_result: Callable[[Any], Any] | None = to_result
-        self.loop: asyncio.AbstractEventLoop | None = loop
 
 
 class _Run:
@@ -138,27 +116,34 @@ class _Yield:
 
 
 class Runner:
-    """Runs the function of one session. Subclasses choose where."""
+    """Runs the function of one session. Subclasses choose where.
 
-    def __init__(self, session: RunSession, worker: RunWorker, trigger: Trigger,
-                 call: Call) -> None:
+    :param wants_id: the function takes ``_task_id``.
+    :param to_result: ``process_result()`` of a worker whose ``run()`` is static.
+    :param loop: where a coroutine function runs.
+    """
+
+    session: RunSession     # it sets this
+
+    def __init__(self, worker: RunWorker, trigger: Trigger, function: Callable[..., Any],
+                 args: tuple[Any, ...], kwargs: dict[str, Any], tt: TaskType, wants_id: bool,
+                 to_result: Callable[[Any], Any] | None,
+                 loop: asyncio.AbstractEventLoop | None) -> None:
         supervisor = worker.supervisor
-        self.session = session
         self.worker = worker
         self.trigger = trigger
-        self.pool: Any = supervisor.pool_for(call.tt)
+        self.pool: Any = supervisor.pool_for(tt)
         self.threads: Any = supervisor.pool_for(TT_THREAD)
-        self.function: Callable[..., Any] = call.function
-        self.args: tuple[Any, ...] = call.args
-        self.kwargs: dict[str, Any] = call.kwargs
-        self.to_result: Callable[[Any], Any] | None = call.to_result
-        self.wants_id: bool = call.wants_id and call.tt != TT_MP  # else the process passes it
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.to_result = to_result
+        self.wants_id: bool = wants_id and tt != TT_MP  # else the process passes it
         self.context: Context = copy_context()
         self._restarts: deque[float] = deque()  # times of the last ones, if max_restarts is set
         self.spec: TaskSpec = TaskSpec(
             self.pool, self._target(), TaskOptions(name=worker.name, priority=worker.priority),
-            call.tt, loop=call.loop, worker=worker,
-            takes_id=call.wants_id and call.tt == TT_MP)
+            tt, loop=loop, worker=worker, takes_id=wants_id and tt == TT_MP)
         specs = supervisor._supervisor_parts.specs
         specs.watch(self.spec)
         self.start: Any = specs.starter(self.spec)
@@ -264,9 +249,7 @@ class Runner:
 class _PoolRunner(Runner):
     """Runs the function in this process, as a task of a pool."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._run: _Run | None = None
+    _run: _Run | None = None
 
     def submit(self) -> bool:
         run = self._run = _Run()
@@ -354,8 +337,7 @@ class _ThreadRunner(_PoolRunner):
                    and self._may_repeat(began)):
                 item = None
         finally:
-            if run.is_last():
-                self._run_ended()
+            self._function_ended(run)
 
     def _may_repeat(self, began: float) -> bool:
         """Return True if the next run may follow in the same task."""
@@ -609,16 +591,12 @@ class _ProcessRunner(Runner):
         session.run_ended()
 
 
-def make_runner(session: RunSession, worker: RunWorker, trigger: Trigger, call: Call) -> Runner:
-    """Return the runner for a call.
-
-    The type of the task and the ``put_task()`` of the supervisor decide.
-    """
-    kind: type[Runner] = _ThreadRunner
-    if call.tt == TT_MP:
-        kind = _ProcessRunner
-    elif call.tt == TT_COROUTINE:
-        kind = _LoopRunner
-    elif worker.supervisor._supervisor_parts.specs.overrides_put_task():
-        kind = _PutTaskRunner
-    return kind(session, worker, trigger, call)
+def runner_class(tt: TaskType, supervisor: TaskSupervisor) -> type[Runner]:
+    """Return the runner for a type of task and the ``put_task()`` of a supervisor."""
+    if tt == TT_MP:
+        return _ProcessRunner
+    if tt == TT_COROUTINE:
+        return _LoopRunner
+    if supervisor._supervisor_parts.specs.overrides_put_task():
+        return _PutTaskRunner
+    return _ThreadRunner

@@ -29,7 +29,6 @@ from ..constants import TT_THREAD
 from ..engine.blocking import Latch
 from ..engine.current import current, current_task
 from ..engine.wait_graph import block_on
-from .runners import make_runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Protocol
 
     from ..engine.task import Task
-    from .runners import Call, RunWorker
+    from .runners import Runner, RunWorker
     from .triggers import Trigger
 
     class SessionWorker(RunWorker, Protocol):
@@ -76,14 +75,15 @@ class Session:
     Any thread may call the methods that are not marked otherwise.
     """
 
-    def __init__(self, worker: SessionWorker, trigger: Trigger, call: Call) -> None:
+    def __init__(self, worker: SessionWorker, runner: Runner) -> None:
         supervisor = worker.supervisor
         self._worker = worker
         self._supervisor = supervisor
         self._threads: Any = supervisor.pool_for(TT_THREAD)
         self.timer: Any = self._threads.timer
-        self.trigger = trigger
-        self.loop: asyncio.AbstractEventLoop | None = call.loop  # where a coroutine function runs
+        self.trigger: Trigger = runner.trigger
+        #: Where a coroutine function runs.
+        self.loop: asyncio.AbstractEventLoop | None = runner.spec.loop
         self._ownership = Token()
         self._step_requested = False        # the timer will call step()
         self._stop_token = Token()          # taken by the caller that stops the session
@@ -118,7 +118,8 @@ class Session:
         self._idle_callbacks: deque[Callable[[], Any]] = deque()
         #: Taken by the caller that logs the items that are left in the queue.
         self.report_token: Token = Token()
-        self._runner = make_runner(self, worker, trigger, call)
+        self._runner = runner
+        runner.session = self
 
     def set_priority(self, priority: int) -> None:
         """Give the following runs another priority."""
@@ -277,8 +278,11 @@ class Session:
         :param may_wait: wait for the last run before that.
         :param deadline: of the wait. Past it, the run is asked to end.
         """
-        if may_wait and not self._wait_ended(deadline):
-            self.cancel()
+        if may_wait:
+            latch = Latch()
+            self._end_callbacks.append(latch)
+            if not (self.ended or latch.wait(deadline) or self.ended):
+                self.cancel()
         if self._close_token.take():
             self.closer = threading.get_ident()
             self._worker._worker_call_hook("after_stop")
@@ -303,13 +307,6 @@ class Session:
             except (RuntimeError, MemoryError):     # there is no thread to be had
                 self._close()
         self._closing_thread = None
-
-    def _wait_ended(self, deadline: float | None) -> bool:
-        latch = Latch()
-        self._end_callbacks.append(latch)
-        if self.ended:
-            return True
-        return latch.wait(deadline) or self.ended
 
     def _end_if_closed(self) -> None:
         """End the session, once, after the last run and the hook."""
