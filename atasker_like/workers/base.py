@@ -4,7 +4,7 @@ The time from a start of a worker to its stop is a :class:`~atasker_like.workers
 
 Applications derive from workers, and subclasses that were written for atasker may use every name
 that atasker does not use. So the names of the package in workers begin with ``_worker``, and those
-that are public and new have a :class:`WorkerSetting` behind them.
+that are public and new have a :func:`worker_setting` behind them.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FunctionType
 
 from .. import _modes
 from .._atomics import RLock, Token
-from .._checks import (count, ends_traceback, mapping, not_a_function, plain_or_none,
+from .._checks import (count, ends_traceback, instance, mapping, not_a_function, plain_or_none,
                        runs_when_called, seconds)
 from .._generics import Generic, P, T_co
 from .._habits import Absent, dir_without_absent
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
 
-__all__ = ["BackgroundWorker", "WorkerSetting"]
+__all__ = ["BackgroundWorker", "worker_setting"]
 
 #: Options of all workers, besides the name and the function.
 COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay",
@@ -69,7 +69,7 @@ _NO_EVENT = ("no event triggers this worker: make it with @background_worker(e=T
              "from BackgroundEventWorker")
 
 
-class WorkerSetting:
+class _WorkerSetting:
     """A public attribute of workers that atasker does not have.
 
     The package takes its value from ``_worker_settings``. Under ``legacy.install()`` and ``exec``,
@@ -90,6 +90,11 @@ class WorkerSetting:
         if not _modes.legacy:
             own = own.setdefault("_worker_settings", {})
         own[self._name] = value
+
+
+def worker_setting(name: str) -> Any:
+    """Return a public attribute of workers that atasker does not have."""
+    return _WorkerSetting(name)
 
 
 class BackgroundWorker(Generic[P, T_co], ManagedWorker):
@@ -148,17 +153,13 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
     _worker_stops_first = True
     _worker_session: Session | None = None
 
-    if TYPE_CHECKING:
-        restart_policy: str
-        max_restarts: int | None
-        within: float
+    restart_policy: str = worker_setting("restart_policy")
+    max_restarts: int | None = worker_setting("max_restarts")
+    within: float = worker_setting("within")
 
+    if TYPE_CHECKING:
         #: The function, of a worker that was made of one.
         __wrapped__: Callable[P, T_co]
-    else:
-        restart_policy = WorkerSetting("restart_policy")
-        max_restarts = WorkerSetting("max_restarts")
-        within = WorkerSetting("within")
 
     @ends_traceback
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
@@ -203,6 +204,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         # Guards _worker_session while one session follows another.
         self._worker_start_lock = RLock()
         self.set_name(name)
+        self._worker_set_up(options)
 
     if not TYPE_CHECKING:       # the methods of other kinds of workers
         __dir__ = dir_without_absent
@@ -279,9 +281,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         :param name: a text, or None for random digits.
         :raises InvalidTypeError: (a TypeError) the name is not a text.
         """
-        if name is not None and not isinstance(name, str):
-            raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
-        self.name: str = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
+        text = os.urandom(8).hex() if name is None else instance("name", name, str, "a string")
+        self.name: str = f"_background_worker_{text}"
 
     @ends_traceback
     def start(self, *args: Any, **kwargs: Any) -> bool:
@@ -460,13 +461,13 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         >>> show.stop()
         True
         """
-        return self.wait_until_stop(timeout)
-
-    def _worker_join_idle(self, timeout: Seconds | None) -> bool:
         deadline = deadline_of(timeout)
         session = self._worker_session
         if session is None or session.done:
             return not self._worker_waiting()
+        if session.trigger.is_continuous:
+            return self.wait_until_stop(timeout)
+        self._worker_before_join()
         if self._worker_cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have "
                                       "another thread wait")
@@ -490,6 +491,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         return f"<{type(self).__name__} {self.name} {state}>"
 
     # -- a start -----------------------------------------------------------------------------------
+
+    def _worker_set_up(self, options: dict[str, Any]) -> None:
+        """Apply the options of the class. Those of all workers have been applied."""
 
     def _worker_set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)
@@ -593,6 +597,9 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
     def _worker_before_first_step(self, session: Session) -> None:
         """Prepare the first step of a session that has been made and has not begun."""
+
+    def _worker_before_join(self) -> None:
+        """Prepare a wait for what there is to do."""
 
     def _worker_cannot_wait(self, session: Session) -> bool:
         return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_reentrant()

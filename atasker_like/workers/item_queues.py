@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     IsIdle = Callable[[Callable[[], object]], bool]
 
 __all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own",
-           "is_asyncio_queue", "item_taken", "make_queue", "putting", "size_of", "task_done"]
+           "is_asyncio_queue", "item_taken", "make_queue", "putting", "size_of"]
 
 #: Set in a coroutine that puts an item for a worker: the queue, and the call to make when the item
 #: is in it. The call is made with the queue's lock held.
@@ -248,16 +248,6 @@ def item_taken(queue: Any) -> None:
         try:
             count.pop()
         except IndexError:
-            pass
-
-
-def task_done(queue: Any) -> None:
-    """Tell a queue that has ``task_done()`` that one of its items has been handled."""
-    done = getattr(queue, "task_done", None)
-    if done is not None:
-        try:
-            done()
-        except ValueError:          # the application has called it
             pass
 
 

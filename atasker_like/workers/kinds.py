@@ -9,15 +9,14 @@ from types import SimpleNamespace
 
 from .. import _checks, _modes
 from .._atomics import RLock
-from .._checks import ends_traceback
 from .._generics import P, T_co
 from .._inspect import class_name, has_method, is_coroutine_function
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import ALoop
-from .base import BackgroundWorker, WorkerSetting
+from .base import BackgroundWorker, worker_setting
 from .item_queues import (WorkerQueue, check_queue_class, getter_of, has_own, is_asyncio_queue,
-                          item_taken, make_queue, size_of, task_done)
+                          item_taken, make_queue, size_of)
 from .loop_queues import FetchTrigger, ScheduledPuts
 from .session import Session
 from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Trigger
@@ -25,8 +24,6 @@ from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Tri
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
-
-    from .._checks import Seconds
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
            "BackgroundQueueWorker"]
@@ -54,10 +51,7 @@ class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
     #: ``aloop`` is None.
     aloop: ALoop | None = None
 
-    @ends_traceback
-    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
-                 **options: Any) -> None:
-        super().__init__(name, executor_func, **options)
+    def _worker_set_up(self, options: dict[str, Any]) -> None:
         self.executor_loop: Any = options.get("loop")
 
     def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any],
@@ -117,10 +111,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     _worker_stops_first = False
     _worker_has_queue = True
 
-    @ends_traceback
-    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
-                 **options: Any) -> None:
-        super().__init__(name, executor_func, **options)
+    def _worker_set_up(self, options: dict[str, Any]) -> None:
+        super()._worker_set_up(options)
         kind: Any = options.get("q", options.get("queue"))
         # atasker takes everything that is no class for True.
         if kind is None or _modes.legacy and not isinstance(kind, type):
@@ -248,20 +240,6 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                                        "start() first")
         return self._worker_queue
 
-    @ends_traceback
-    def join(self, timeout: Seconds | None = None) -> bool:
-        """See :meth:`BackgroundWorker.join`.
-
-        :param timeout: seconds to wait at most (default: None, no limit).
-        :return: False if there is still something to do.
-        """
-        session = self._worker_session
-        if session is not None and not session.done and self._worker_waiting():
-            # Have the queue asked once more, as it may not have given an item that it has. Without
-            # items, this step would make an idle worker look busy.
-            self._worker_notify()
-        return self._worker_join_idle(timeout)
-
     def before_queue_get(self) -> None:
         """Called before an item is taken."""
 
@@ -366,6 +344,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             trigger: Any = session.trigger
             session.wait_idle(lambda: trigger.is_exhausted() or self._worker_is_settled(), deadline)
 
+    def _worker_before_join(self) -> None:
+        if self._worker_waiting():
+            # Have the queue asked once more, as it may not have given an item that it has. Without
+            # items, this step would make an idle worker look busy.
+            self._worker_notify()
+
     def _worker_is_settled(self) -> bool:
         """Return True if an idle worker has nothing to wait for."""
         if self._worker_getter is None:
@@ -436,7 +420,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     def _worker_item_done(self, trigger: Trigger) -> None:
         if self._worker_wants_task_done:
             try:
-                task_done(self._worker_queue)
+                self._worker_queue.task_done()
+            except ValueError:              # the application has called it
+                pass
             except BaseException:
                 log.exception("worker %s: the task_done() of its queue raised", self.name)
 
@@ -517,20 +503,10 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
         session = self._worker_session
         if session is None or not session.active or (session.busy and not force):
             return False
-        trigger = session.trigger
-        assert isinstance(trigger, EventTrigger)
+        trigger: Any = session.trigger
         trigger.call()
         session.request_step()
         return True
-
-    @ends_traceback
-    def join(self, timeout: Seconds | None = None) -> bool:
-        """See :meth:`BackgroundWorker.join`.
-
-        :param timeout: seconds to wait at most (default: None, no limit).
-        :return: False if there is still something to do.
-        """
-        return self._worker_join_idle(timeout)
 
     async def trigger(self, force: bool = False) -> bool:
         """:meth:`trigger_threadsafe`, for coroutines. It does not block either.
@@ -553,6 +529,13 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
 
     def _worker_make_trigger(self) -> Trigger:
         return EventTrigger()
+
+
+def _time(name: str, doc: str) -> Any:
+    """Return a property of interval workers."""
+    # The getter has no frame of Python: each run reads it several times.
+    return property(attrgetter(f"_worker_times.{name}"),
+                    lambda self, value: self._worker_set_time(name, value), doc=doc)
 
 
 class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
@@ -592,15 +575,10 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
     _worker_options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after",
                                         "delay_before", "overlap")
 
-    if TYPE_CHECKING:
-        overlap: str
-    else:
-        overlap = WorkerSetting("overlap")
+    overlap: str = worker_setting("overlap")
 
-    @ends_traceback
-    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
-                 **options: Any) -> None:
-        super().__init__(name, executor_func, **options)
+    def _worker_set_up(self, options: dict[str, Any]) -> None:
+        super()._worker_set_up(options)
         if options.get("i") not in (None, True, False) and not _modes.legacy:
             raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as "
                                    "interval= or delay=")
@@ -615,19 +593,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
                                        f"not {overlap!r}")
         self._worker_settings["overlap"] = overlap
 
-    if TYPE_CHECKING:
-        delay: float | None
-        delay_before: float | None
-    else:
-        # Their getters have no frame of Python: each run reads them several times.
-        delay = property(
-            attrgetter("_worker_times.delay"),
-            lambda self, value: self._worker_set_time("delay", value),
-            doc="The seconds between two runs.")
-        delay_before = property(
-            attrgetter("_worker_times.delay_before"),
-            lambda self, value: self._worker_set_time("delay_before", value),
-            doc="The seconds before each run, or None.")
+    delay: float | None = _time("delay", "The seconds between two runs.")
+    delay_before: float | None = _time("delay_before", "The seconds before each run, or None.")
 
     @property
     def interval(self) -> float | None:
