@@ -38,16 +38,22 @@ if TYPE_CHECKING:
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
     StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]], int], List[Task[Any]]]
 
-__all__ = ["Marks", "Overrides"]
+__all__ = ["Overrides"]
 
 
 class Overrides:
-    """Calls the methods that the class of a supervisor overrides."""
+    """Calls the methods that the class of a supervisor overrides.
+
+    It is also the hooks of the tasks whose supervisor overrides a mark. Tasks of threads call the
+    marks in their thread: the start before the function, the end before waiters are woken. For
+    other tasks the notifier calls them, in order.
+    """
 
     def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
         self.puts: bool = "put_task" in names
-        self._marks = Marks(supervisor, names) if names - {"put_task"} else None
+        self._starts = "mark_task_started" in names
+        self._ends = "mark_task_completed" in names
         #: The specs of calls of the subclass's put_task(), by the id of the task. Setting an entry
         #: and taking it are atomic, on a free-threaded build too.
         self._pending: dict[str, TaskSpec] = {}
@@ -62,12 +68,13 @@ class Overrides:
 
     def watch(self, spec: TaskSpec) -> None:
         """Have the marks of a function's tasks called. No task has been made of the spec yet."""
-        if self._marks is None or spec.tt == TT_COROUTINE or spec.hooks is not None:
+        has_marks = self._starts or self._ends
+        if not has_marks or spec.tt == TT_COROUTINE or spec.hooks is not None:
             return
-        spec.hooks = self._marks
+        spec.hooks = self
         spec.fast_finish = spec.fast_submit = False
         if spec.tt == TT_THREAD:        # for processes, the notifier calls the marks
-            spec.target = AnnouncedFunction(spec.target, self._marks.begun)
+            spec.target = AnnouncedFunction(spec.target, self.begun)
 
     def starter(self, spec: TaskSpec) -> Start:
         """Return what submits a call: it takes a spec, the arguments and the keyword arguments."""
@@ -108,18 +115,7 @@ class Overrides:
         """Return the spec of a call that the subclass's ``put_task`` passes up, once."""
         return self._pending.pop(task_id, None)
 
-
-class Marks:
-    """The hooks of tasks whose supervisor overrides a mark.
-
-    Tasks of threads call the marks in their thread: the start before the function, the end before
-    waiters are woken. For other tasks the notifier calls them, in order.
-    """
-
-    def __init__(self, supervisor: Overriding, names: set[str]) -> None:
-        self._supervisor = supervisor
-        self._starts = "mark_task_started" in names
-        self._ends = "mark_task_completed" in names
+    # -- marks ---------------------------------------------------------------------------------
 
     def begun(self) -> None:
         """Mark a start. Called in the thread of the task, before its function."""
