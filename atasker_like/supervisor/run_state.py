@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["NEW", "RUNNING", "STOPPED", "STOPPING", "RunState"]
+__all__ = ["NEW", "RUNNING", "STOPPED", "STOPPING", "RunState", "call_all"]
 
 NEW, RUNNING, STOPPING, STOPPED = "new", "running", "stopping", "stopped"
 
@@ -38,7 +38,7 @@ class RunState:
         self.stopped: threading.Event = threading.Event()
         #: Called once each when what holds the exit of the interpreter may have changed. Shared
         #: without a lock: append() and popleft() are atomic, on a free-threaded build too.
-        self._exit_waiters: deque[Callable[[], None]] = deque()
+        self._exit_waiters: deque[Callable[[], Any]] = deque()
 
     def is_new(self) -> bool:
         """Return True before the first start."""
@@ -85,12 +85,7 @@ class RunState:
 
     def release_exit(self) -> None:
         """Have the exit of the interpreter check again what holds it."""
-        waiters = self._exit_waiters
-        while waiters:
-            try:
-                waiters.popleft()()
-            except IndexError:      # another thread has taken the last one
-                return
+        call_all(self._exit_waiters)
 
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""
@@ -107,3 +102,13 @@ class RunState:
         self.explicit = False
         self.started_at = None
         self._exit_waiters.clear()
+
+
+def call_all(callbacks: deque[Callable[[], Any]]) -> None:
+    """Make each call once, also if several threads come here."""
+    while callbacks:
+        try:
+            callback = callbacks.popleft()
+        except IndexError:      # another thread has taken the last one
+            return
+        callback()

@@ -29,6 +29,7 @@ from ..constants import TT_THREAD
 from ..engine.blocking import Latch
 from ..engine.current import current, current_task
 from ..engine.wait_graph import block_on
+from ..supervisor.run_state import call_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Session:
         self._close_token = Token()         # taken by the thread that calls after_stop()
         self._closed = False                # after_stop() has returned
         self._done_token = Token()          # taken by the thread that ends the session
-        self._end_callbacks: deque[Callable[[], None]] = deque()
+        self._end_callbacks: deque[Callable[[], Any]] = deque()
         self.closer: int | None = None      # the thread that is in after_stop()
         self.busy: bool = False             # the function runs or is about to
         self.run_is_last: bool = False      # the current run has returned, and stops the worker
@@ -114,7 +115,7 @@ class Session:
         self._cancel_requested = False      # the run has been asked to end, and no run follows
         self.caller: int | None = None      # the thread that is in code of the worker
         self.starter: int | None = threading.get_ident()    # the thread that is in start()
-        self._done_callbacks: deque[Callable[[], None]] = deque()
+        self._done_callbacks: deque[Callable[[], Any]] = deque()
         self._idle_callbacks: deque[Callable[[], Any]] = deque()
         #: Taken by the caller that logs the items that are left in the queue.
         self.report_token: Token = Token()
@@ -173,7 +174,7 @@ class Session:
                 self.trigger.schedule(self)
                 self._ownership.put_back()
                 if self._idle_callbacks:
-                    _call_all(self._idle_callbacks)
+                    call_all(self._idle_callbacks)
                 return False
             self.busy = True
             if self._runner.submit():
@@ -247,7 +248,7 @@ class Session:
         self.trigger.close(self)
         self.ended = True
         if self._caller_closes:
-            _call_all(self._end_callbacks)
+            call_all(self._end_callbacks)
         elif self._worker._worker_close_runs_code():
             self._threads.spawn(self._close)
         else:
@@ -323,9 +324,9 @@ class Session:
         # function.
         self._runner.clear()
         self.ended = self.done = True
-        _call_all(self._end_callbacks)
-        _call_all(self._done_callbacks)
-        _call_all(self._idle_callbacks)
+        call_all(self._end_callbacks)
+        call_all(self._done_callbacks)
+        call_all(self._idle_callbacks)
 
     def abort(self) -> None:
         """End a session that has not begun."""
@@ -393,7 +394,7 @@ class Session:
         """Have a short call made when the session is done; now, if it is."""
         self._done_callbacks.append(callback)
         if self.done:
-            _call_all(self._done_callbacks)
+            call_all(self._done_callbacks)
 
     def wait(self, deadline: float | None) -> bool:
         """Block until the session is done or the deadline passes.
@@ -448,13 +449,3 @@ class Session:
             return events is not None and events._get_running_loop() is self.loop
         task = current_task()
         return getattr(getattr(task, "_spec", None), "worker", None) is self._worker
-
-
-def _call_all(callbacks: deque[Callable[[], Any]]) -> None:
-    """Make each call once, also if several threads come here."""
-    while callbacks:
-        try:
-            callback = callbacks.popleft()
-        except IndexError:
-            return
-        callback()
