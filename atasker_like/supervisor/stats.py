@@ -42,8 +42,7 @@ def _as_data(value: Any) -> Any:
     if isinstance(value, _Frozen):
         return value.as_dict()
     if isinstance(value, dict):
-        return {key: item.as_dict() if isinstance(item, _Frozen) else item
-                for key, item in value.items()}
+        return {key: _as_data(item) for key, item in value.items()}
     return value
 
 
@@ -110,7 +109,20 @@ class Info(_Frozen):
         show_info(self, file)
 
 
-class PoolStats(_Frozen):
+class _Counts(_Frozen):
+    """The numbers that each pool has, and all pools together."""
+
+    if TYPE_CHECKING:
+        waiting: int
+        active: int
+        abandoned: int
+        submitted: int
+        succeeded: int
+        failed: int
+        cancelled: int
+
+
+class PoolStats(_Counts):
     """The numbers of one pool.
 
     ``depth`` maps a priority to the number of waiting tasks. ``waiting``, ``delayed``, ``active``
@@ -132,21 +144,14 @@ class PoolStats(_Frozen):
 
     if TYPE_CHECKING:
         depth: dict[int, int]
-        waiting: int
         delayed: int
-        active: int
-        abandoned: int
-        submitted: int
-        succeeded: int
-        failed: int
-        cancelled: int
         retried: int
         dropped: int
         wait: dict[str, float | None]
         run: dict[str, float | None]
 
 
-class Stats(_Frozen):
+class Stats(_Counts):
     """The numbers of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums.
 
     Any thread may use it.
@@ -164,13 +169,6 @@ class Stats(_Frozen):
         thread: PoolStats
         process: PoolStats | None
         coroutine: PoolStats
-        submitted: int
-        succeeded: int
-        failed: int
-        cancelled: int
-        waiting: int
-        active: int
-        abandoned: int
 
     def display(self, file: TextIO | None = None) -> None:
         """Print the numbers of the pools as a table, no wider than the terminal.
