@@ -97,7 +97,8 @@ def _mp_pool(self: Any) -> Any:
     :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an
         executor that the own pool is to follow. An executor may follow another one at any time.
     """
-    return self._supervisor_parts.process_view(self)
+    parts = self._supervisor_parts
+    return None if parts.pools.processes is None else parts.processes.view(self)
 
 
 def _set_mp_pool(self: Any, executor: Any) -> None:

@@ -1,9 +1,8 @@
 """JobSchedulerRegistry: the schedulers of async jobs, by name. Loaded with the first one."""
 from __future__ import annotations
 
-from functools import partial
-
 from .._atomics import RLock
+from .._checks import instance
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..jobs import AsyncJob, AsyncJobScheduler
@@ -68,9 +67,10 @@ class JobSchedulerRegistry:
             before = self.by_name.get(name)
             if before is not None and not before._stopped:
                 return None
-            scheduler = AsyncJobScheduler(name, self._pools.timer, loop,
-                                          partial(_release_exit, supervisor),
-                                          self._pools.start_timer)
+            scheduler = AsyncJobScheduler(
+                name, self._pools.timer, loop,
+                # The argument keeps the supervisor alive.
+                lambda: supervisor._supervisor_parts.state.release_exit(), self._pools.start_timer)
             with self._state.lock:      # a stop that comes later sees the scheduler
                 if not self._state.is_running():
                     self._state.refuse_task()
@@ -96,10 +96,7 @@ class JobSchedulerRegistry:
                 raise InvalidArgumentError(f"no job scheduler is named {scheduler!r}; make it with "
                                            "create_async_job_scheduler()")
             return found
-        if not isinstance(scheduler, AsyncJobScheduler):
-            raise InvalidTypeError("scheduler takes a job scheduler or its name, not "
-                                   f"{type(scheduler).__name__}")
-        return scheduler
+        return instance("scheduler", scheduler, AsyncJobScheduler, "a job scheduler or its name")
 
     def set_default(self, scheduler: Any, supervisor: Any) -> None:
         """Choose the scheduler of jobs that name none; None makes one when it is needed."""
@@ -118,10 +115,7 @@ class JobSchedulerRegistry:
             log.warning("supervisor %s: cancel_async_job was called without a job",
                         self._state.supervisor_id)
             return False
-        if not isinstance(job, AsyncJob):
-            raise InvalidTypeError("job takes what create_async_job returned, not "
-                                   f"{type(job).__name__}")
-        return job.cancel()
+        return instance("job", job, AsyncJob, "what create_async_job returned").cancel()
 
     def stop_all(self) -> None:
         """Stop and forget all schedulers."""
@@ -143,7 +137,3 @@ class JobSchedulerRegistry:
         self.by_name.clear()
         self.default = None
         self._lock = RLock()
-
-
-def _release_exit(supervisor: Any) -> None:
-    supervisor._supervisor_parts.state.release_exit()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .job_schedulers import JobSchedulerRegistry
     from .process_pools import ProcessPools
-    from .stats import Info, Stats
+    from .stats import Stats
 
 __all__ = ["Parts"]
 
@@ -66,10 +66,6 @@ class Parts:
                     self._processes = ProcessPools(self.state, self.back, self.pools)
         return self._processes
 
-    def process_view(self, supervisor: Any) -> Any:
-        """Return the process pool as applications use it, or None before there is one."""
-        return None if self.pools.processes is None else self.processes.view(supervisor)
-
     @property
     def jobs(self) -> JobSchedulerRegistry:
         """The schedulers of async jobs."""
@@ -83,9 +79,8 @@ class Parts:
                     jobs = self.schedulers.jobs = JobSchedulerRegistry(self.state, self.pools)
         return jobs
 
-    def info(self, supervisor: Any, *what: Any) -> Info:
-        """See ``TaskSupervisor.get_info``."""
-        return take_info(supervisor, *what)
+    #: See ``TaskSupervisor.get_info``.
+    info = staticmethod(take_info)
 
     def stats(self) -> Stats:
         """See ``TaskSupervisor.stats``."""

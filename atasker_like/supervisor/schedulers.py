@@ -215,14 +215,10 @@ class SchedulerRegistry:
         self._stop(worker, {"wait": False})
         worker._worker_stop_at_once()
 
-    def queue_workers(self) -> list[ManagedWorker]:
-        """Return the workers that have a queue, started or not."""
-        found = [reference() for reference in list(self._queue_workers.values())]
-        return [worker for worker in found if worker is not None]
-
     def count_items_left(self) -> int:
-        """Return the number of items in the queues of workers."""
-        return sum(worker._worker_report_items_left() for worker in self.queue_workers())
+        """Return the number of items in the queues of workers, started or not."""
+        workers = [reference() for reference in list(self._queue_workers.values())]
+        return sum(worker._worker_report_items_left() for worker in workers if worker is not None)
 
     def stop_schedulers(self, deadline: float | None, wait: bool, called: list[Any]) -> None:
         """Stop the schedulers of the application, and async jobs.

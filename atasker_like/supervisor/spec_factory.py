@@ -5,7 +5,8 @@ from contextvars import copy_context
 from functools import partial
 
 from .. import _modes
-from .._checks import keywords_of, not_a_function, plain_or_none, positional, runs_when_called
+from .._checks import (instance, keywords_of, not_a_function, plain_or_none, positional,
+                       runs_when_called)
 from .._ids import new_id
 from .._inspect import copy_metadata, is_coroutine_function, name_of, shown, wants_task_id
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
@@ -174,11 +175,9 @@ class SpecFactory:
 
     def _checked_lane(self, lane: Any) -> Lane:
         if not isinstance(lane, str):
-            if not isinstance(lane, Lane):
-                raise InvalidTypeError("lane takes a Lane or the name of one, not "
-                                       f"{type(lane).__name__}")
-            if self._placeholders.get(lane.name) is not lane:
-                return lane
+            checked = instance("lane", lane, Lane, "a Lane or the name of one")
+            if self._placeholders.get(checked.name) is not checked:
+                return checked
             lane = lane.name        # that of another function, such as a method or a copy
         with self._state.lock:
             found = self._lanes.get(lane) or self._placeholders.get(lane)
