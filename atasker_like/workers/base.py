@@ -545,7 +545,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         loop = None
         if tt == TT_COROUTINE:
             loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._worker_loop)
-        items = self._worker_leading()
+        items = (None,) if self._worker_has_queue else ()
         given: dict[str, Any] = {**overrides, "_worker": self, "_name": kwargs.pop("_name"),
                                  "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
@@ -572,10 +572,6 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
     def _worker_make_trigger(self) -> Trigger:
         return ContinuousTrigger()
-
-    def _worker_leading(self) -> tuple[Any, ...]:
-        """Return a stand-in for each argument that precedes those of start()."""
-        return ()
 
     def _worker_prepare(self, loop: Any) -> None:
         """Prepare the session, which is about to be made. The arguments are good."""

@@ -137,8 +137,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         self._worker_holding: set[FetchTrigger] = set()
         self._worker_scheduled: ScheduledPuts | None = None    # if put() is to be awaited in a loop
         if self._worker_puts_in_loop or is_asyncio_queue(self._worker_queue_class):
-            self._worker_scheduled = ScheduledPuts(
-                lambda: self.name, self._worker_items_lock, self._worker_request_step)
+            self._worker_scheduled = ScheduledPuts(self)
         self._worker_queue: Any = None
         #: Takes an item at once; None if a loop has to fetch it.
         self._worker_getter: Callable[[], Any] | None = None
@@ -289,9 +288,6 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
 
     # -- start and stop ----------------------------------------------------------------------------
 
-    def _worker_leading(self) -> tuple[Any, ...]:
-        return (None,)
-
     def _worker_prepare(self, loop: Any) -> None:
         if self._worker_queue is None:
             from asyncio import _get_running_loop, _set_running_loop
@@ -315,9 +311,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     def _worker_make_trigger(self) -> Trigger:
         if self._worker_getter is not None:
             return QueueTrigger()
-        return FetchTrigger(self._worker_queue, self._worker_before_fetch, self._worker_fetched,
-                            self._worker_returned_items, self._worker_fetch_loop,
-                            self._worker_holding, lambda: self.name)
+        return FetchTrigger(self, self._worker_fetch_loop)
 
     def _worker_before_first_step(self, session: Session) -> None:
         if self._worker_scheduled is not None:

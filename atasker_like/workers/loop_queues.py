@@ -27,9 +27,9 @@ from .triggers import Backoff, QueueTrigger
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable
+    from typing import Any
 
-    from .triggers import TriggerSession
+    from .triggers import WorkerSession
 
 __all__ = ["FetchTrigger", "ScheduledPuts"]
 
@@ -39,18 +39,16 @@ class ScheduledPuts:
 
     For any thread.
 
-    :param name: returns the name of the worker, for the log.
-    :param lock: guards the items here, and the queue if it is one of asyncio.
-    :param emptied: called in the loop when all items have been put.
+    :param worker: the queue worker.
     """
 
-    def __init__(self, name: Callable[[], str], lock: Any, emptied: Callable[[], None]) -> None:
-        self._name = name
-        self._emptied = emptied
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
         self._queue: Any = None
         self.is_closed = False      # an item cannot be put, as the loop is closed
         self._loop: asyncio.AbstractEventLoop | None = None     # where to put (None: nowhere yet)
-        self._lock = lock                   # guards what follows
+        # guards what follows, and the queue if it is one of asyncio
+        self._lock: Any = worker._worker_items_lock
         self._number = 0
         self._accepted: deque[tuple[int, Any]] = deque()    # each item with its number, in order
         self._putting: dict[int, Any] = {}  # an asyncio task puts each of these
@@ -83,7 +81,7 @@ class ScheduledPuts:
             self._loop = None
             self.is_closed = True
             log.error("worker %s: %d item(s) cannot be put, since the loop of its queue is closed; "
-                      "they wait for its next start", self._name(), len(self))
+                      "they wait for its next start", self._worker.name, len(self))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put all accepted items, in order. For the loop's thread."""
@@ -122,47 +120,38 @@ class ScheduledPuts:
             log.exception("worker %s: its queue did not take an item, which is lost"
                           if number in self._putting
                           else "worker %s: the put() of its queue raised after it took an item",
-                               self._name())
+                               self._worker.name)
         with self._lock:
             self._putting.pop(number, None)
             is_last = not self
         if is_last:
-            self._emptied()
+            self._worker._worker_request_step()
 
 
 class FetchTrigger(QueueTrigger):
     """One run for each item that a ``get()`` in a loop returns.
 
-    :param queue: the queue.
-    :param before: called in the loop before an item is requested.
-    :param fetched: called in the loop with this trigger and an item; it ends the holding.
-    :param items: where that call keeps the items. As long as there is one, a run is due: a note
-        could stand for two of them, of which the run takes one.
+    :param worker: the queue worker.
     :param loop: where to fetch.
-    :param holding: the triggers whose ``get()`` has taken an item and has not returned it.
-    :param name: returns the name of the worker, for the log.
     """
 
-    def __init__(self, queue: Any, before: Callable[[], None],
-                 fetched: Callable[[FetchTrigger, Any], None], items: deque[Any],
-                 loop: asyncio.AbstractEventLoop, holding: set[FetchTrigger],
-                 name: Callable[[], str]) -> None:
+    def __init__(self, worker: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._queue = queue
-        self._before = before
-        self._fetched = fetched
-        self._items = items
+        self._worker = worker
+        self._queue: Any = worker._worker_queue
+        # The fetched items. As long as there is one, a run is due: a note could stand for two of
+        # them, of which the run takes one.
+        self._items: deque[Any] = worker._worker_returned_items
+        self._holding: set[FetchTrigger] = worker._worker_holding
         self._loop = loop
-        self._holding = holding
         self._mailbox = mailbox_of(loop)
-        self._name = name
         self._requested = False             # for the holder of the ownership, and the loop
         self._closed = False
         # For the loop's thread:
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False             # the first step of the task has run
         self._backoff = Backoff()
-        self._session: TriggerSession | None = None
+        self._session: WorkerSession | None = None
 
     def note(self) -> None:
         """Do nothing: the ``get()`` of the queue notices."""
@@ -183,20 +172,20 @@ class FetchTrigger(QueueTrigger):
     def may_repeat(self) -> bool:
         return self.may_be_due()
 
-    def begin(self, session: TriggerSession) -> None:
+    def begin(self, session: WorkerSession) -> None:
         self._session = session
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: WorkerSession) -> None:
         # A get() that was still pending when its loop was closed will not return.
         if self._requested and not self._loop.is_closed() or self.is_exhausted():
             return
         self._requested = True
         if not self._mailbox.post(self._begin, None):
             log.error("worker %s is stopped: the loop in which its queue runs is closed",
-                      self._name())
+                      self._worker.name)
             session.stop_at_once()
 
-    def close(self, session: TriggerSession) -> None:
+    def close(self, session: WorkerSession) -> None:
         self._closed = True
         self._mailbox.post(self._cancel, None)
 
@@ -222,12 +211,12 @@ class FetchTrigger(QueueTrigger):
         assert self._session is not None
         if self in self._holding:
             log.error("worker %s: the get() of its queue was cancelled after it took an item, "
-                      "which is lost unless it was put back", self._name())
+                      "which is lost unless it was put back", self._worker.name)
         self._requested = False
         self.hold(False)
         if self._session.active:
             log.error("worker %s is stopped: the get() of its queue was cancelled, by what it "
-                      "awaited or with its loop", self._name())
+                      "awaited or with its loop", self._worker.name)
             self._session.stop_at_once()
 
     async def _fetch(self) -> None:
@@ -237,13 +226,13 @@ class FetchTrigger(QueueTrigger):
         assert self._session is not None
         getting.set((self._queue, self.hold))
         try:
-            self._before()
+            self._worker._worker_before_fetch()
             item = await self._queue.get()
         except (CancelledError, GeneratorExit):     # the latter if its loop is closed
             self._fetch_cancelled()
             raise
         except BaseException:
-            log.exception("worker %s: its queue could not give an item", self._name())
+            log.exception("worker %s: its queue could not give an item", self._worker.name)
             self.hold(False)
             self.take_no_more()
             self._session.request_step()
@@ -251,5 +240,5 @@ class FetchTrigger(QueueTrigger):
             return
         self._backoff.reset()
         self._requested = False
-        self._fetched(self, item)
+        self._worker._worker_fetched(self, item)
         item_taken(self._queue)

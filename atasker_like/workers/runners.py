@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..supervisor.supervisor import TaskSupervisor
-    from .triggers import Trigger
+    from .triggers import Trigger, WorkerSession
 
     class RunWorker(Protocol):
-        """A worker as its runners see it."""
+        """A worker as its session and its runner see it."""
 
         name: str
         priority: int
@@ -49,26 +49,18 @@ if TYPE_CHECKING:
         _worker_runs: int
         _worker_restarts: int
         _worker_last_duration: float | None
+        _worker_start_lock: Any
+        _worker_session: Any
 
+        def stop(self, wait: Any = True) -> bool: ...
         def error(self) -> None: ...
         def _worker_count(self, seconds: float, failed: bool = False) -> None: ...
         def _worker_next_item(self, trigger: Any) -> tuple[Any, ...] | None: ...
         def _worker_return_item(self, taken: tuple[Any, ...], trigger: Any) -> None: ...
         def _worker_item_done(self, trigger: Any) -> None: ...
-
-    class RunSession(Protocol):
-        """A session as its runner sees it."""
-
-        active: bool
-        task: Task[Any] | None
-        caller: int | None
-
-        def clock(self) -> float: ...
-        def run_ended(self) -> None: ...
-        def run_submitted(self, task: Task[Any]) -> None: ...
-        def cancel_if_requested(self, task: Task[Any]) -> None: ...
-        def fail(self, why: str) -> None: ...
-        def stop_worker(self) -> None: ...
+        def _worker_call_hook(self, name: str, *args: Any, caught: Any = ...) -> None: ...
+        def _worker_close_runs_code(self) -> bool: ...
+        def _worker_report_items_left(self) -> int: ...
 
 __all__ = ["RESTARTS", "Runner", "runner_class"]
 
@@ -123,7 +115,7 @@ class Runner:
     :param loop: where a coroutine function runs.
     """
 
-    session: RunSession     # it sets this
+    session: WorkerSession     # it sets this
 
     def __init__(self, worker: RunWorker, trigger: Trigger, function: Callable[..., Any],
                  args: tuple[Any, ...], kwargs: dict[str, Any], tt: TaskType, wants_id: bool,

@@ -34,22 +34,11 @@ from ..supervisor.run_state import call_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Protocol
+    from typing import Any, Callable
 
     from ..engine.task import Task
     from .runners import Runner, RunWorker
     from .triggers import Trigger
-
-    class SessionWorker(RunWorker, Protocol):
-        """A worker as its session sees it."""
-
-        _worker_start_lock: Any
-        _worker_session: Any
-
-        def stop(self, wait: Any = True) -> bool: ...
-        def _worker_call_hook(self, name: str, *args: Any, caught: Any = ...) -> None: ...
-        def _worker_close_runs_code(self) -> bool: ...
-        def _worker_report_items_left(self) -> int: ...
 
 __all__ = ["Session"]
 
@@ -76,7 +65,7 @@ class Session:
     Any thread may call the methods that are not marked otherwise.
     """
 
-    def __init__(self, worker: SessionWorker, runner: Runner) -> None:
+    def __init__(self, worker: RunWorker, runner: Runner) -> None:
         supervisor = worker.supervisor
         self._worker = worker
         self._supervisor = supervisor

@@ -15,18 +15,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol
 
+    from ..engine.task import Task
     from ..engine.timer import TimerEntry
 
-    class TriggerSession(Protocol):
-        """A session as its trigger sees it."""
+    class WorkerSession(Protocol):
+        """A session as its trigger and its runner see it."""
 
         active: bool
         timer: Any
+        task: Task[Any] | None
+        caller: int | None
 
         def clock(self) -> float: ...
         def step(self) -> None: ...
         def request_step(self) -> None: ...
+        def run_ended(self) -> None: ...
+        def run_submitted(self, task: Task[Any]) -> None: ...
+        def cancel_if_requested(self, task: Task[Any]) -> None: ...
+        def fail(self, why: str) -> None: ...
         def stop_at_once(self) -> None: ...
+        def stop_worker(self) -> None: ...
 
     class Times(Protocol):
         """The times of an interval worker."""
@@ -67,7 +75,7 @@ class Trigger:
     #: What the timer is to call.
     _entry: TimerEntry | None = None
 
-    def begin(self, session: TriggerSession) -> None:
+    def begin(self, session: WorkerSession) -> None:
         """The session begins."""
 
     def note(self) -> None:
@@ -99,10 +107,10 @@ class Trigger:
         :param seconds: how long it lasted.
         """
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: WorkerSession) -> None:
         """Nothing is due: have the timer call when something is."""
 
-    def close(self, session: TriggerSession) -> None:
+    def close(self, session: WorkerSession) -> None:
         """The session is over."""
         session.timer.cancel(self._entry)
 
@@ -156,11 +164,11 @@ class ContinuousTrigger(Trigger):
     def restarted(self, now: float, number: int, seconds: float) -> None:
         self._until = now + self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: WorkerSession) -> None:
         if self._entry is None and self._until is not None:
             self._entry = session.timer.call_at(self._until, self._pause_ended, session)
 
-    def _pause_ended(self, session: TriggerSession) -> None:
+    def _pause_ended(self, session: WorkerSession) -> None:
         self._entry = self._until = None
         session.step()
 
@@ -268,11 +276,11 @@ class QueueTrigger(Trigger):
             self._backoff.reset()
         self._retry_at = now + self._backoff.next_pause()
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: WorkerSession) -> None:
         if self._retry_at is not None and self._entry is None:
             self._entry = session.timer.call_at(self._retry_at, self._retry, session)
 
-    def _retry(self, session: TriggerSession) -> None:
+    def _retry(self, session: WorkerSession) -> None:
         # If the queue has failed once more meanwhile, this is the retry for that as well.
         self._entry = self._retry_at = None
         self.note()
@@ -304,7 +312,7 @@ class IntervalTrigger(EventTrigger):
         self._backoff = Backoff()
         self._pause = 0.0                   # after a failure, if there is no delay
 
-    def begin(self, session: TriggerSession) -> None:
+    def begin(self, session: WorkerSession) -> None:
         self._deadline = session.clock() + (self._times.delay_before or 0.0)
 
     def is_overdue(self, now: float) -> bool:
@@ -351,12 +359,12 @@ class IntervalTrigger(EventTrigger):
         if not self._times.delay:
             self._pause = self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: WorkerSession) -> None:
         if self._armed_for != self._deadline:
             session.timer.cancel(self._entry)
             self._armed_for = self._deadline
             self._entry = session.timer.call_at(self._deadline, self._tick, session)
 
-    def _tick(self, session: TriggerSession) -> None:
+    def _tick(self, session: WorkerSession) -> None:
         self.calls.append(False)
         session.step()
