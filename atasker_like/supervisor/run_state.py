@@ -30,6 +30,10 @@ class RunState:
 
     def __init__(self, supervisor_id: str) -> None:
         self.supervisor_id = supervisor_id
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Become new, also in a forked process."""
         # guards the phase, and the making of the process pool
         self.lock: RLock = RLock()
         self.phase: str = NEW
@@ -93,15 +97,6 @@ class RunState:
         self.stopped = threading.Event()
         if self.phase == STOPPED:
             self.stopped.set()
-
-    def reset_after_fork(self) -> None:
-        """Become new in a forked process."""
-        self.lock = RLock()
-        self.phase = NEW
-        self.stopped = threading.Event()
-        self.explicit = False
-        self.started_at = None
-        self._exit_waiters.clear()
 
 
 def call_all(callbacks: deque[Callable[[], Any]]) -> None:
