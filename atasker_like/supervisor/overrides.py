@@ -31,9 +31,6 @@ if TYPE_CHECKING:
         id: str
 
         def put_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
-        def mark_task_started(self, task: Task[Any]) -> Any: ...
-        def mark_task_completed(self, task: Task[Any] | None = None,
-                                task_id: str | None = None) -> Any: ...
 
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
     StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]], int], List[Task[Any]]]
@@ -129,10 +126,7 @@ class Overrides:
 
     def _mark_started(self, task: Task[Any]) -> None:
         if self._starts and task is not None:
-            try:
-                self._supervisor.mark_task_started(task)
-            except BaseException:
-                self._log("mark_task_started", task)
+            self._call("mark_task_started", task, task)
 
     def retried(self, task: Task[Any], error: BaseException) -> None:
         """See ``TaskSpec.hooks``."""
@@ -143,13 +137,10 @@ class Overrides:
             extra = task._extra_fields()        # it exists: the start is recorded in it
             extra.returned = (outcome,)
             extra.marked = True
-            try:
-                if task._spec.worker is None:
-                    self._supervisor.mark_task_completed(task_id=task.id)
-                else:
-                    self._supervisor.mark_task_completed(task=task)
-            except BaseException:
-                self._log("mark_task_completed", task)
+            if task._spec.worker is None:
+                self._call("mark_task_completed", task, task_id=task.id)
+            else:
+                self._call("mark_task_completed", task, task=task)
 
     def ended(self, task: Task[Any]) -> None:
         """Mark the end of a started task that was cancelled or timed out."""
@@ -157,12 +148,12 @@ class Overrides:
             return
         # Otherwise the application itself has declared the task completed.
         if task.cancelled() or type(task._outcome) is Failure:
-            try:
-                self._supervisor.mark_task_completed(task=task)
-            except BaseException:
-                self._log("mark_task_completed", task)
+            self._call("mark_task_completed", task, task=task)
 
-    def _log(self, method: str, task: Task[Any]) -> None:
-        log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task itself "
-                      "is not affected", self._supervisor.id, method,
-                      type(self._supervisor).__name__, task.name, task.short_id)
+    def _call(self, method: str, for_task: Task[Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            getattr(self._supervisor, method)(*args, **kwargs)
+        except BaseException:
+            log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task "
+                          "itself is not affected", self._supervisor.id, method,
+                          type(self._supervisor).__name__, for_task.name, for_task.short_id)
