@@ -114,9 +114,8 @@ class PoolManager:
         self.threads: ThreadPool = ThreadPool(f"{name}_thread", self.timer, back.ensure_started,
                                               **self.thread_sizes)
         self.loops: LoopRegistry = LoopRegistry(state.supervisor_id, self._loop_ended)
-        coroutines = CoroutinePool(f"{name}_loops", self.timer, back.ensure_started,
-                                   self.threads.spawn, self.loops)
-        self.coroutines: CoroutinePool = coroutines
+        self.coroutines: CoroutinePool = CoroutinePool(
+            f"{name}_loops", self.timer, back.ensure_started, self.threads.spawn, self.loops)
         self.loops.serve(self.coroutines)
         self.coroutines.outer_pools.append(self.threads)
         self.processes: ProcessPool | ExternalPool | None = None

@@ -245,7 +245,11 @@ def _set_options(pool: ProcessPool, start_method: str | None = None, initializer
 
         pool.use_serializer(Serializer.of(serializer))
     if start_method is not None:
-        _set_start_method(pool, start_method)
+        from ..pools.process.spawn import check_start_method, default_start_method
+
+        check_start_method(start_method)
+        changed = start_method != (pool.start_method or default_start_method())
+        pool.use_start_method(start_method, changed)
     if initializer_timeout is not None:
         pool.initializer_timeout = seconds_or_none(
             "initializer_timeout of the process pool", initializer_timeout) or None
@@ -260,14 +264,6 @@ def _set_options(pool: ProcessPool, start_method: str | None = None, initializer
         quota = checked_sizes("process", maxtasksperchild=maxtasksperchild)["maxtasksperchild"]
     arguments = pool.initargs if initializer is None else _checks.initargs(initargs or ())
     pool.configure(initializer or pool.initializer, arguments, quota or None)
-
-
-def _set_start_method(pool: ProcessPool, start_method: str) -> None:
-    from ..pools.process.spawn import check_start_method, default_start_method
-
-    check_start_method(start_method)
-    changed = start_method != (pool.start_method or default_start_method())
-    pool.use_start_method(start_method, changed)
 
 
 def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> None:

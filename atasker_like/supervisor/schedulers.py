@@ -105,10 +105,11 @@ class SchedulerRegistry:
 
     # -- registration --------------------------------------------------------------------------
 
-    def add(self, scheduler: Any) -> None:
-        """Register a scheduler that has a ``stop()``."""
+    def add(self, scheduler: Any) -> bool:
+        """Register a scheduler that has a ``stop()``; return True."""
         _check(scheduler, "stop")
         self._schedulers[scheduler] = ()
+        return True
 
     def add_queue_worker(self, worker: ManagedWorker) -> None:
         """Have a stop count the items of a worker, also if the worker is not started then."""

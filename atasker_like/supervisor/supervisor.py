@@ -564,8 +564,7 @@ class TaskSupervisor(InternalMethods, NoExecutor):
         :return: True.
         :raises InvalidTypeError: (a TypeError) it has no ``stop()``.
         """
-        self._supervisor_parts.schedulers.add(scheduler)
-        return True
+        return self._supervisor_parts.schedulers.add(scheduler)
 
     def unregister_sync_scheduler(self, scheduler: Any) -> bool:
         """Forget a scheduler; return False if it is not registered.
