@@ -199,10 +199,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self.last_executed: float = 0
         self._worker_runs = self._worker_failures = self._worker_missed = self._worker_restarts = 0
         self._worker_last_duration: float | None = None
-        self._worker_session = None
-        self._worker_first_token = Token()  # taken by the first session
-        # Guards _worker_session while one session follows another.
-        self._worker_start_lock = RLock()
+        BackgroundWorker._worker_reset_after_fork(self)
         self.set_name(name)
         self._worker_set_up(options)
 
@@ -567,8 +564,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self._worker_prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
         kind = runner_class(tt, self.supervisor)
-        return Session(self, kind(self, self._worker_make_trigger(), function, args, kwargs, tt,
-                                  wants_id, to_result, loop))
+        return Session(kind(self, self._worker_make_trigger(), function, args, kwargs, tt,
+                            wants_id, to_result, loop))
 
     def _worker_make_trigger(self) -> Trigger:
         return ContinuousTrigger()
@@ -588,7 +585,8 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
 
     def _worker_reset_after_fork(self) -> None:
         self._worker_session = None
-        self._worker_first_token = Token()
+        self._worker_first_token = Token()  # taken by the first session
+        # Guards _worker_session while one session follows another.
         self._worker_start_lock = RLock()
 
     def _worker_before_first_step(self, session: Session) -> None:

@@ -472,12 +472,11 @@ class _WaitingMethods:
                     if waiter is None:
                         waiter = _Waiter()
                         waiters.append(waiter)
-                    elif waiter in waiters:
-                        waiter.renew()
                     else:
-                        # its loop did not run when it was woken: it comes first again
                         waiter.renew()
-                        waiters.appendleft(waiter)
+                        if waiter not in waiters:
+                            # its loop did not run when it was woken: it comes first again
+                            waiters.appendleft(waiter)
                 await waiter
         finally:
             with self._worker_lock:

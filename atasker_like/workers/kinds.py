@@ -271,13 +271,6 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         if session is not None:
             session.request_step()
 
-    def _worker_fetched(self, trigger: FetchTrigger, item: Any) -> None:
-        """Keep an item that the get() of the queue has returned for the next run."""
-        with self._worker_items_lock:
-            self._worker_returned_items.append(item)
-            trigger.hold(False)
-        self._worker_request_step()
-
     def _worker_open_scheduled(self, session: Session) -> None:
         assert self._worker_scheduled is not None
         try:
@@ -527,9 +520,14 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
 
 def _time(name: str, doc: str) -> Any:
     """Return a property of interval workers."""
+    def set_time(self: Any, value: Any) -> None:
+        # a subclass may assign a delay before it calls __init__(), which replaces it
+        times = self.__dict__.setdefault(
+            "_worker_times", SimpleNamespace(delay=1, delay_before=None))
+        setattr(times, name, _seconds(name, value))
+
     # The getter has no frame of Python: each run reads it several times.
-    return property(attrgetter(f"_worker_times.{name}"),
-                    lambda self, value: self._worker_set_time(name, value), doc=doc)
+    return property(attrgetter(f"_worker_times.{name}"), set_time, doc=doc)
 
 
 class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
@@ -604,12 +602,6 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
             self.__dict__["interval"] = seconds
         else:
             self._worker_set_times(seconds, None, None)
-
-    def _worker_set_time(self, name: str, value: Any) -> None:
-        # a subclass may assign a delay before it calls __init__(), which replaces it
-        times = self.__dict__.setdefault(
-            "_worker_times", SimpleNamespace(delay=1, delay_before=None))
-        setattr(times, name, _seconds(name, value))
 
     def _worker_set_times(self, interval: Any, delay: Any, before: Any) -> None:
         """Check the times and set those that are not None.

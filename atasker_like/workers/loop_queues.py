@@ -240,5 +240,8 @@ class FetchTrigger(QueueTrigger):
             return
         self._backoff.reset()
         self._requested = False
-        self._worker._worker_fetched(self, item)
+        with self._worker._worker_items_lock:
+            self._items.append(item)        # for the next run
+            self.hold(False)
+        self._worker._worker_request_step()
         item_taken(self._queue)

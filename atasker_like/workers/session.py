@@ -25,7 +25,6 @@ from .. import _modes
 from .._atomics import FREE_THREADED, RLock, Token
 from .._log import log
 from .._threads import start_thread
-from ..constants import TT_THREAD
 from ..engine.blocking import Latch
 from ..engine.current import current, current_task
 from ..engine.wait_graph import block_on
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from ..engine.task import Task
+    from ..supervisor.supervisor import TaskSupervisor
     from .runners import Runner, RunWorker
     from .triggers import Trigger
 
@@ -65,11 +65,10 @@ class Session:
     Any thread may call the methods that are not marked otherwise.
     """
 
-    def __init__(self, worker: RunWorker, runner: Runner) -> None:
-        supervisor = worker.supervisor
-        self._worker = worker
-        self._supervisor = supervisor
-        self._threads: Any = supervisor.pool_for(TT_THREAD)
+    def __init__(self, runner: Runner) -> None:
+        self._worker: RunWorker = runner.worker
+        self._supervisor: TaskSupervisor = runner.worker.supervisor
+        self._threads: Any = runner.threads
         self.timer: Any = self._threads.timer
         self.trigger: Trigger = runner.trigger
         #: Where a coroutine function runs.
@@ -119,8 +118,7 @@ class Session:
 
     def clock(self) -> float:
         """Return the time on the clock of deadlines."""
-        now: float = self.timer.clock()
-        return now
+        return self.timer.clock()       # type: ignore[no-any-return]
 
     def request_step(self) -> None:
         """Have the timer call :meth:`step` soon.
