@@ -72,8 +72,10 @@ class Trigger:
     is_continuous = False
     #: Each run handles an item, which is taken before.
     has_items = False
-    #: What the timer is to call.
+    #: The next call of the timer.
     _entry: TimerEntry | None = None
+    #: The end of a pause after a failure.
+    _until: float | None = None
 
     def begin(self, session: WorkerSession) -> None:
         """The session begins."""
@@ -109,6 +111,14 @@ class Trigger:
 
     def schedule(self, session: WorkerSession) -> None:
         """Nothing is due: have the timer call when something is."""
+        if self._entry is None and self._until is not None:
+            self._entry = session.timer.call_at(self._until, self._pause_ended, session)
+
+    def _pause_ended(self, session: WorkerSession) -> None:
+        # If there was one more failure meanwhile, its pause ends here as well.
+        self._entry = self._until = None
+        self.note()
+        session.step()
 
     def close(self, session: WorkerSession) -> None:
         """The session is over."""
@@ -153,7 +163,6 @@ class ContinuousTrigger(Trigger):
 
     def __init__(self) -> None:
         self._backoff = Backoff()
-        self._until: float | None = None    # the end of a pause
 
     def may_repeat(self) -> bool:
         return self._until is None
@@ -163,14 +172,6 @@ class ContinuousTrigger(Trigger):
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
         self._until = now + self._backoff.pause_after(number, seconds)
-
-    def schedule(self, session: WorkerSession) -> None:
-        if self._entry is None and self._until is not None:
-            self._entry = session.timer.call_at(self._until, self._pause_ended, session)
-
-    def _pause_ended(self, session: WorkerSession) -> None:
-        self._entry = self._until = None
-        session.step()
 
 
 class EventTrigger(Trigger):
@@ -213,7 +214,6 @@ class QueueTrigger(Trigger):
         self._last: int | None = None
         self._backoff = Backoff()
         self._failed_at = -1                    # how many items were taken before the last failure
-        self._retry_at: float | None = None     # the end of a pause
 
     def note(self) -> None:
         # Without the interpreter's lock, other threads may see the write of a note and a read of
@@ -274,17 +274,7 @@ class QueueTrigger(Trigger):
         if self._failed_at != self._taken:
             self._failed_at = self._taken
             self._backoff.reset()
-        self._retry_at = now + self._backoff.next_pause()
-
-    def schedule(self, session: WorkerSession) -> None:
-        if self._retry_at is not None and self._entry is None:
-            self._entry = session.timer.call_at(self._retry_at, self._retry, session)
-
-    def _retry(self, session: WorkerSession) -> None:
-        # If the queue has failed once more meanwhile, this is the retry for that as well.
-        self._entry = self._retry_at = None
-        self.note()
-        session.step()
+        self._until = now + self._backoff.next_pause()
 
 
 class IntervalTrigger(EventTrigger):
