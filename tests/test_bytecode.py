@@ -27,7 +27,7 @@ IN_OWN_THREADS = {
     "ExitHandler.replace_all",
     "ExternalPool._submit_all",     # the thread that gives calls to an executor
     "Timer._run",
-    "_ThreadRunner._run_in_thread",     # a pool thread
+    "_ThreadRunner._run_task",          # a pool thread
     "ownership._end",               # the thread that ends a supervisor without references
 }
 

@@ -117,9 +117,8 @@ def background_worker(f: Any = None, **options: Any) -> Any:
                                "derive the class from BackgroundWorker, and define run() in it; or "
                                "pass a method of an object")
 
-    kind: type[BackgroundWorker]
     chosen = next((option for option in _CHOOSING if _makes_a_kind(options.get(option))), None)
-    kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
+    kind: Any = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     if chosen is not None:
         kind = _CHOOSING[chosen]
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__

@@ -30,13 +30,13 @@ __all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own"
 
 #: Set in a coroutine that puts an item for a worker: the queue, and the call to make when the item
 #: is in it. The call is made with the queue's lock held.
-putting: ContextVar[tuple[Any, Callable[[], object]] | None]
+putting: ContextVar[tuple[Any, Callable[..., object]] | None]
 putting = ContextVar("putting", default=None)
 
 #: Set in a coroutine that gets an item for a worker: the queue, and the call to make with True when
 #: it has taken an item, and with False before it takes the next one. The calls are made with the
 #: queue's lock held.
-getting: ContextVar[tuple[Any, Callable[[bool], object]] | None]
+getting: ContextVar[tuple[Any, Callable[..., object]] | None]
 getting = ContextVar("getting", default=None)
 
 
@@ -384,22 +384,20 @@ class _ThreadSafeAsyncioQueue:
     def _worker_add(self, item: Any) -> None:
         """Put an item or raise. (lock held)"""
         super().put_nowait(item)            # type: ignore[misc]
-        under_way = putting.get()
-        if under_way is not None and under_way[0] is self:
-            under_way[1]()
+        self._worker_note(putting)
 
     def _worker_take(self) -> Any:
         """Take an item or raise. (lock held)"""
-        self._worker_note_get(False)
+        self._worker_note(getting, False)
         item = super().get_nowait()         # type: ignore[misc]
-        self._worker_note_get(True)
+        self._worker_note(getting, True)
         return item
 
-    def _worker_note_get(self, has_item: bool) -> None:
-        """Note whether the ``get()`` of a worker, if it calls, holds an item. (lock held)"""
-        under_way = getting.get()
+    def _worker_note(self, variable: ContextVar[Any], *arguments: bool) -> None:
+        """Make the call for what a worker does here, if it calls. (lock held)"""
+        under_way = variable.get()
         if under_way is not None and under_way[0] is self:
-            under_way[1](has_item)
+            under_way[1](*arguments)
 
     def _worker_item_added(self) -> None:
         self._worker_wake_first(self._worker_getters)
@@ -441,7 +439,7 @@ class _WaitingMethods:
     async def get(self: Any) -> Any:
         taken: list[Any] = []
         with self._worker_lock:
-            self._worker_note_get(False)
+            self._worker_note(getting, False)
 
         def try_get() -> bool:
             if self.empty() and not getattr(self, "_is_shutdown", False):

@@ -450,14 +450,11 @@ class _WorkerEvent:
 
     def clear(self) -> None:
         """Withdraw the triggers for which no run has begun."""
-        trigger = self._worker._worker_event_trigger()
-        if trigger is not None:
-            trigger.calls.clear()
+        self._worker._worker_event_calls().clear()
 
     def is_set(self) -> bool:
         """Return True if the event has been set and the run for it has not begun."""
-        trigger = self._worker._worker_event_trigger()
-        return trigger is not None and any(list(trigger.calls))
+        return any(list(self._worker._worker_event_calls()))
 
 
 class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
@@ -510,9 +507,9 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
         """
         return _WorkerEvent(self)
 
-    def _worker_event_trigger(self) -> EventTrigger | None:
-        session = self._worker_session
-        return None if session is None else session.trigger      # type: ignore[return-value]
+    def _worker_event_calls(self) -> deque[bool]:
+        session: Any = self._worker_session
+        return deque() if session is None else session.trigger.calls
 
     def _worker_make_trigger(self) -> Trigger:
         return EventTrigger()

@@ -116,6 +116,8 @@ class Runner:
     """
 
     session: WorkerSession     # it sets this
+    #: The function of the tasks.
+    _run_task: Any
 
     def __init__(self, worker: RunWorker, trigger: Trigger, function: Callable[..., Any],
                  args: tuple[Any, ...], kwargs: dict[str, Any], tt: TaskType, wants_id: bool,
@@ -134,7 +136,7 @@ class Runner:
         self.context: Context = copy_context()
         self._restarts: deque[float] = deque()  # times of the last ones, if max_restarts is set
         self.spec: TaskSpec = TaskSpec(
-            self.pool, self._target(), TaskOptions(name=worker.name, priority=worker.priority),
+            self.pool, self._run_task, TaskOptions(name=worker.name, priority=worker.priority),
             tt, loop=loop, worker=worker, takes_id=wants_id and tt == TT_MP)
         specs = supervisor._supervisor_parts.specs
         specs.watch(self.spec)
@@ -157,10 +159,6 @@ class Runner:
     def clear(self) -> None:
         """Drop the arguments of the function."""
         self.args, self.kwargs, self.context = (), {}, Context()
-
-    def _target(self) -> Callable[..., Any]:
-        """Return the function of the tasks."""
-        raise NotImplementedError
 
     def _take_item(self) -> tuple[Any, ...] | None:
         """Return the next item if the session is active and there is one.
@@ -310,10 +308,7 @@ class _PoolRunner(Runner):
 class _ThreadRunner(_PoolRunner):
     """Runs the function in a pool thread, several times in one task."""
 
-    def _target(self) -> Callable[..., Any]:
-        return self._run_in_thread
-
-    def _run_in_thread(self, run: _Run) -> None:
+    def _run_task(self, run: _Run) -> None:
         if not run.begin():
             return
         session = self.session
@@ -467,10 +462,7 @@ class _LoopRunner(_PoolRunner):
     Between two runs, other coroutines of the loop run.
     """
 
-    def _target(self) -> Callable[..., Any]:
-        return self._run_in_loop
-
-    async def _run_in_loop(self, run: _Run) -> None:
+    async def _run_task(self, run: _Run) -> None:
         from asyncio import CancelledError
 
         if not run.begin():
@@ -515,7 +507,8 @@ class _ProcessRunner(Runner):
         super().__init__(*args)
         self._withdrawing: set[Task[Any]] = set()       # the tasks that withdraw() cancels
 
-    def _target(self) -> Callable[..., Any]:
+    @property
+    def _run_task(self) -> Callable[..., Any]:
         return self.function
 
     def submit(self) -> bool:
