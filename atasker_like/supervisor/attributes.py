@@ -163,9 +163,8 @@ class InternalMethods:
             reverse.
         :raises InvalidArgumentError: the lane limits another pool.
         """
-        spec: TaskSpec = self._supervisor_parts.specs.make(
+        return self._supervisor_parts.specs.make(               # type: ignore[no-any-return]
             target, tt, options, callback, loop, worker, lane, rank, hooks, named_id)
-        return spec
 
     def own_loop(self) -> ALoop:
         """Return the supervisor's own loop. The first use starts it, and the supervisor.

@@ -242,10 +242,6 @@ class PoolManager:
         return (self.threads.thread_count() > 0 or self.loops.in_use()
                 or any(pool.in_use() for pool in self.by_kind.values()))
 
-    def is_reentrant(self) -> bool:
-        """Return True if the calling thread is inside a critical section of a pool."""
-        return any(pool.lock._is_owned() for pool in self.by_kind.values())
-
     def refuse(self) -> None:
         """Accept no more tasks."""
         for pool in self.by_kind.values():

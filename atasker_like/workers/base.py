@@ -510,7 +510,7 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         self._worker_set_priority(priority)
         session = self._worker_session
         if session is not None:
-            session.set_priority(self._worker_priority)
+            session.runner.set_priority(self._worker_priority)
 
     def _worker_set_priority(self, priority: Any) -> None:
         if priority is not None:

@@ -107,12 +107,8 @@ class Session:
         self._idle_callbacks: deque[Callable[[], Any]] = deque()
         #: Taken by the caller that logs the items that are left in the queue.
         self.report_token: Token = Token()
-        self._runner = runner
+        self.runner: Runner = runner
         runner.session = self
-
-    def set_priority(self, priority: int) -> None:
-        """Give the following runs another priority."""
-        self._runner.set_priority(priority)
 
     # -- ownership ---------------------------------------------------------------------------------
 
@@ -164,7 +160,7 @@ class Session:
                     call_all(self._idle_callbacks)
                 return False
             self.busy = True
-            if self._runner.submit():
+            if self.runner.submit():
                 return True
             self.fail("its supervisor takes no tasks any more")
         self._finish()
@@ -219,7 +215,7 @@ class Session:
 
     def _stop_step(self) -> None:
         """End the session, or have its run end. The timer calls this."""
-        self._runner.withdraw()
+        self.runner.withdraw()
         self.step()
 
     def fail(self, why: str) -> None:
@@ -309,7 +305,7 @@ class Session:
                 self._supervisor.unregister_sync_scheduler(worker)
         # A stopped worker keeps its last session. The session does not keep the arguments of the
         # function.
-        self._runner.clear()
+        self.runner.clear()
         self.ended = self.done = True
         call_all(self._end_callbacks)
         call_all(self._done_callbacks)
