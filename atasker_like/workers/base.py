@@ -27,10 +27,9 @@ from ..engine.blocking import deadline_of, deadline_of_stop
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions, check_unknown
-from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..tasks import supervisor_or_default
-from .runners import RESTARTS, runner_class
+from .runners import RESTARTS, RunWorker, runner_class
 from .session import Session
 from .triggers import ContinuousTrigger, Trigger
 
@@ -97,7 +96,7 @@ def worker_setting(name: str) -> Any:
     return _WorkerSetting(name)
 
 
-class BackgroundWorker(Generic[P, T_co], ManagedWorker):
+class BackgroundWorker(Generic[P, T_co], RunWorker):
     """Runs its function again and again, one run at a time, until it is stopped.
 
     :func:`background_worker` makes one of a function; a subclass defines ``run``. A static ``run``
@@ -602,35 +601,6 @@ class BackgroundWorker(Generic[P, T_co], ManagedWorker):
         """Return True if the end of a session calls code of the application."""
         return ("after_stop" in self.__dict__
                 or type(self).after_stop is not BackgroundWorker.after_stop)
-
-    def _worker_call_hook(self, name: str, *args: Any,
-                          caught: type[BaseException] = Exception) -> None:
-        """Call a hook.
-
-        If it raises, log that; the supervisor's own threads catch every exception.
-        """
-        try:
-            getattr(self, name)(*args)
-        except caught:
-            log.exception("worker %s: its %s raised", self.name, name)
-
-    # -- for the runner ----------------------------------------------------------------------------
-
-    def _worker_next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
-        """Return the item for the next run as a tuple, or None to skip the run."""
-        return ()
-
-    def _worker_return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
-        """Keep an item that was taken and not handled for a later run."""
-
-    def _worker_item_done(self, trigger: Trigger) -> None:
-        """The item that was taken has been handled."""
-
-    def _worker_count(self, seconds: float, failed: bool = False) -> None:
-        self._worker_runs += 1
-        self._worker_last_duration = seconds
-        if failed:
-            self._worker_failures += 1
 
     def _worker_waiting(self) -> int:
         return 0

@@ -28,41 +28,18 @@ from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, Task
 from ..errors import SupervisorStoppedError, TaskCancelledError
 from ..options import TaskOptions
+from ..supervisor.schedulers import ManagedWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Generator, Protocol
+    from typing import Any, Callable, Generator
 
     from ..constants import TaskType
     from ..supervisor.supervisor import TaskSupervisor
     from .triggers import Trigger, WorkerSession
 
-    class RunWorker(Protocol):
-        """A worker as its session and its runner see it."""
-
-        name: str
-        priority: int
-        supervisor: TaskSupervisor
-        last_executed: float
-        _worker_settings: dict[str, Any]
-        _worker_runs: int
-        _worker_restarts: int
-        _worker_last_duration: float | None
-        _worker_start_lock: Any
-        _worker_session: Any
-
-        def stop(self, wait: Any = True) -> bool: ...
-        def error(self) -> None: ...
-        def _worker_count(self, seconds: float, failed: bool = False) -> None: ...
-        def _worker_next_item(self, trigger: Any) -> tuple[Any, ...] | None: ...
-        def _worker_return_item(self, taken: tuple[Any, ...], trigger: Any) -> None: ...
-        def _worker_item_done(self, trigger: Any) -> None: ...
-        def _worker_call_hook(self, name: str, *args: Any, caught: Any = ...) -> None: ...
-        def _worker_close_runs_code(self) -> bool: ...
-        def _worker_report_items_left(self) -> int: ...
-
-__all__ = ["RESTARTS", "Runner", "runner_class"]
+__all__ = ["RESTARTS", "RunWorker", "Runner", "runner_class"]
 
 #: When a worker goes on after a run that failed or returned False.
 RESTARTS = ("always", "on_failure", "never")
@@ -71,6 +48,53 @@ RESTARTS = ("always", "on_failure", "never")
 SLICE = 0.001
 
 _STOPPED = "its supervisor takes no tasks any more"
+
+
+class RunWorker(ManagedWorker):
+    """A worker as its session and its runner see it."""
+
+    if TYPE_CHECKING:
+        name: str
+        priority: Any
+        supervisor: TaskSupervisor
+        last_executed: float
+        _worker_settings: dict[str, Any]
+        _worker_runs: int
+        _worker_failures: int
+        _worker_restarts: int
+        _worker_last_duration: float | None
+        _worker_start_lock: Any
+        _worker_session: Any
+
+        def error(self) -> None: ...
+        def _worker_close_runs_code(self) -> bool: ...
+
+    def _worker_next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
+        """Return the item for the next run as a tuple, or None to skip the run."""
+        return ()
+
+    def _worker_return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
+        """Keep an item that was taken and not handled for a later run."""
+
+    def _worker_item_done(self, trigger: Trigger) -> None:
+        """The item that was taken has been handled."""
+
+    def _worker_count(self, seconds: float, failed: bool = False) -> None:
+        self._worker_runs += 1
+        self._worker_last_duration = seconds
+        if failed:
+            self._worker_failures += 1
+
+    def _worker_call_hook(self, name: str, *args: Any,
+                          caught: type[BaseException] = Exception) -> None:
+        """Call a hook.
+
+        If it raises, log that; the supervisor's own threads catch every exception.
+        """
+        try:
+            getattr(self, name)(*args)
+        except caught:
+            log.exception("worker %s: its %s raised", self.name, name)
 
 
 class _Run:
