@@ -57,10 +57,7 @@ class ProcessPools:
 
     def _own_pool(self) -> ProcessPool:
         with self._state.lock:
-            if self.own is None:
-                self._use_own()
-            assert self.own is not None
-            return self.own
+            return self.own or self._use_own()
 
     def view(self, supervisor: Any) -> Any:
         """Return the executor in the position of the pool, the own pool as applications use it,
@@ -75,7 +72,7 @@ class ProcessPools:
                     self._view = ProcessPoolView(self.own, supervisor)
         return self._view
 
-    def _use_own(self) -> None:
+    def _use_own(self) -> ProcessPool:
         from ..pools.process.pool import ProcessPool
 
         forks = _modes.legacy and hasattr(os, "fork")
@@ -85,6 +82,7 @@ class ProcessPools:
         pool.forks_from_template = forks
         self._put(pool)
         self.own, self.external, self._view = pool, None, None
+        return pool
 
     def use(self, executor: Any) -> None:
         """Put an executor in the position of the process pool; None puts the own pool back."""

@@ -46,7 +46,7 @@ class SpecFactory:
         self._state = state
         self._back = back
         self._pools = pools
-        self._overrides = overrides
+        self.overrides: Overrides | None = overrides
         self._kept: dict[Any, TaskSpec] = {}
         # Both are guarded by the lock of the state.
         self._lanes: dict[str, Lane] = {}
@@ -98,27 +98,23 @@ class SpecFactory:
 
     def watch(self, spec: TaskSpec) -> None:
         """Have overridden marks called for tasks of a spec. None has been made of it yet."""
-        if self._overrides is not None:
-            self._overrides.watch(spec)
+        if self.overrides is not None:
+            self.overrides.watch(spec)
 
     def starter(self, spec: TaskSpec) -> Start:
         """Return the function that submits a call: of the spec, the arguments, the keywords."""
-        return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
-
-    def overrides_put_task(self) -> bool:
-        """Return True if the class of the supervisor has a ``put_task()`` of its own."""
-        return self._overrides is not None and self._overrides.puts
+        return spec.pool.start if self.overrides is None else self.overrides.starter(spec)
 
     def many_starter(self, spec: TaskSpec) -> StartMany:
         """Return the function that submits many calls together: of the spec and their arguments."""
-        return spec.pool.start_many if self._overrides is None else self._overrides.put_many
+        return spec.pool.start_many if self.overrides is None else self.overrides.put_many
 
     def put(self, target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None,
             callback: Callable[[Any], Any] | None, priority: int, delay: Seconds | None,
             tt: TaskType, task_id: str | None, worker: Any, send_task_id: bool) -> Task[Any]:
         """Submit a call and return its task; see ``TaskSupervisor.put_task``."""
         keywords = keywords_of("put_task", target, kwargs)
-        overrides = self._overrides
+        overrides = self.overrides
         spec = None if overrides is None or task_id is None else overrides.take(task_id)
         wants_id = False
         if spec is None:

@@ -378,7 +378,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                 log.exception("worker %s: its queue could not give an item", self.name)
                 session = self._worker_session
                 if session is not None:
-                    trigger.get_failed(session.clock())
+                    trigger.get_failed(session.timer.clock())
             return None
         self._worker_call_hook("after_queue_get", item, caught=BaseException)
         if item is None and _modes.legacy:      # in atasker, None ends the loop of the worker

@@ -135,6 +135,8 @@ class FetchTrigger(QueueTrigger):
     :param loop: where to fetch.
     """
 
+    _session: WorkerSession     # begin() sets this
+
     def __init__(self, worker: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._worker = worker
@@ -151,7 +153,6 @@ class FetchTrigger(QueueTrigger):
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False             # the first step of the task has run
         self._backoff = Backoff()
-        self._session: WorkerSession | None = None
 
     def note(self) -> None:
         """Do nothing: the ``get()`` of the queue notices."""
@@ -208,7 +209,6 @@ class FetchTrigger(QueueTrigger):
             self._fetch_cancelled()
 
     def _fetch_cancelled(self) -> None:
-        assert self._session is not None
         if self in self._holding:
             log.error("worker %s: the get() of its queue was cancelled after it took an item, "
                       "which is lost unless it was put back", self._worker.name)
@@ -223,7 +223,6 @@ class FetchTrigger(QueueTrigger):
         from asyncio import CancelledError
 
         self._has_begun = True
-        assert self._session is not None
         getting.set((self._queue, self.hold))
         try:
             self._worker._worker_before_fetch()

@@ -245,7 +245,7 @@ class Runner:
         worker, settings = self.worker, self.worker._worker_settings
         most = settings["max_restarts"]
         if most is not None:
-            now = self.session.clock()
+            now = self.session.timer.clock()
             restarts = self._restarts
             while restarts and restarts[0] <= now - settings["within"]:
                 restarts.popleft()
@@ -256,7 +256,8 @@ class Runner:
                 return False
             restarts.append(now)
         worker._worker_restarts += 1
-        self.trigger.restarted(self.session.clock(), worker._worker_runs, perf_counter() - began)
+        self.trigger.restarted(self.session.timer.clock(), worker._worker_runs,
+                               perf_counter() - began)
         return True
 
 
@@ -606,6 +607,7 @@ def runner_class(tt: TaskType, supervisor: TaskSupervisor) -> type[Runner]:
         return _ProcessRunner
     if tt == TT_COROUTINE:
         return _LoopRunner
-    if supervisor._supervisor_parts.specs.overrides_put_task():
+    overrides = supervisor._supervisor_parts.specs.overrides
+    if overrides is not None and overrides.puts:
         return _PutTaskRunner
     return _ThreadRunner

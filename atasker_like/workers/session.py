@@ -112,10 +112,6 @@ class Session:
 
     # -- ownership ---------------------------------------------------------------------------------
 
-    def clock(self) -> float:
-        """Return the time on the clock of deadlines."""
-        return self.timer.clock()       # type: ignore[no-any-return]
-
     def request_step(self) -> None:
         """Have the timer call :meth:`step` soon.
 
@@ -294,10 +290,8 @@ class Session:
 
     def _end_if_closed(self) -> None:
         """End the session, once, after the last run and the hook."""
-        if self.ended and self._closed and self._done_token.take():
-            self._set_done()
-
-    def _set_done(self) -> None:
+        if not (self.ended and self._closed and self._done_token.take()):
+            return
         worker = self._worker
         worker._worker_report_items_left()
         with worker._worker_start_lock:
@@ -420,7 +414,7 @@ class Session:
         # In this order: an item leaves a note before it settles anything. The holder of the
         # ownership serves all notes, puts the ownership back, and then makes the call.
         return self.done or (self.begun and is_settled() and not self.trigger.may_be_due()
-                             and not self.trigger.is_overdue(self.clock())
+                             and not self.trigger.is_overdue(self.timer.clock())
                              and self._ownership.is_there())
 
     def is_inside(self) -> bool:

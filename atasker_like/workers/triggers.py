@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         task: Task[Any] | None
         caller: int | None
 
-        def clock(self) -> float: ...
         def step(self) -> None: ...
         def request_step(self) -> None: ...
         def run_ended(self) -> None: ...
@@ -303,7 +302,7 @@ class IntervalTrigger(EventTrigger):
         self._pause = 0.0                   # after a failure, if there is no delay
 
     def begin(self, session: WorkerSession) -> None:
-        self._deadline = session.clock() + (self._times.delay_before or 0.0)
+        self._deadline = session.timer.clock() + (self._times.delay_before or 0.0)
 
     def is_overdue(self, now: float) -> bool:
         return self._deadline <= now
