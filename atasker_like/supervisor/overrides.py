@@ -65,8 +65,7 @@ class Overrides:
 
     def watch(self, spec: TaskSpec) -> None:
         """Have the marks of a function's tasks called. No task has been made of the spec yet."""
-        has_marks = self._starts or self._ends
-        if not has_marks or spec.tt == TT_COROUTINE or spec.hooks is not None:
+        if not (self._starts or self._ends) or spec.tt == TT_COROUTINE or spec.hooks is not None:
             return
         spec.hooks = self
         spec.fast_finish = spec.fast_submit = False

@@ -10,7 +10,6 @@ from .. import _checks, _modes
 from .._checks import a_kind, plain_or_none, seconds_or_none
 from .._inspect import has_method
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
-from .attributes import SIZES
 from .interpreter_exit import arm, follow_threads
 from .pool_manager import checked_limits, checked_sizes, total_slots, with_min_size
 from .run_state import NEW, RUNNING, STOPPED, STOPPING
@@ -135,8 +134,7 @@ class ProcessPools:
 
     @staticmethod
     def _slots(sizes: dict[str, Any]) -> tuple[int, int, int]:
-        pool_size, reserve_normal, reserve_high = (sizes[name] for name in SIZES)
-        return pool_size, reserve_normal, reserve_high
+        return sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]
 
     # -- configuration -------------------------------------------------------------------------
 

@@ -97,11 +97,7 @@ class SchedulerRegistry:
     def by_scheduler(self) -> dict[Any, Any]:
         """Return what ``TaskSupervisor.get_schedulers()`` returns."""
         return SchedulersByName((scheduler, (scheduler, *loops) if loops else None)
-                                for scheduler, loops in self.items())
-
-    def items(self) -> list[tuple[Any, tuple[Future[Any], ...]]]:
-        """Return each scheduler with the futures of its loops."""
-        return [(scheduler, tuple(loops)) for scheduler, loops in list(self._schedulers.items())]
+                                for scheduler, loops in list(self._schedulers.items()))
 
     # -- registration --------------------------------------------------------------------------
 
@@ -226,7 +222,7 @@ class SchedulerRegistry:
 
         :param called: those whose ``stop()`` has been called.
         """
-        own = [(scheduler, loops) for scheduler, loops in self.items()
+        own = [(scheduler, tuple(loops)) for scheduler, loops in list(self._schedulers.items())
                if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
             if not _is_among(scheduler, called):

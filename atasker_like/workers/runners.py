@@ -170,7 +170,6 @@ class Runner:
         """Give the following runs another priority."""
         spec = copy(self.spec)
         spec.priority, spec.options = priority, spec.options.replace(priority=priority)
-        self.worker.supervisor._supervisor_parts.specs.watch(spec)
         self.spec = spec
 
     def submit(self) -> bool:
