@@ -563,10 +563,10 @@ class BackgroundWorker(Generic[P, T_co], RunWorker):
         self._worker_prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
         kind = runner_class(tt, self.supervisor)
-        return Session(kind(self, self._worker_make_trigger(), function, args, kwargs, tt,
+        return Session(kind(self, self._worker_make_trigger(loop), function, args, kwargs, tt,
                             wants_id, to_result, loop))
 
-    def _worker_make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self, loop: Any) -> Trigger:
         return ContinuousTrigger()
 
     def _worker_prepare(self, loop: Any) -> None:

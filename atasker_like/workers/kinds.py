@@ -141,7 +141,6 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
         self._worker_queue: Any = None
         #: Takes an item at once; None if a loop has to fetch it.
         self._worker_getter: Callable[[], Any] | None = None
-        self._worker_fetch_loop: Any = None
         if not self._worker_queue_needs_loop():
             self._worker_make_queue()
 
@@ -274,8 +273,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
     def _worker_open_scheduled(self, session: Session) -> None:
         assert self._worker_scheduled is not None
         try:
-            self._worker_scheduled.open(
-                self._worker_queue, session.loop or self.supervisor.own_loop().get_loop())
+            self._worker_scheduled.open(session.loop or self.supervisor.own_loop().get_loop())
         except SupervisorStoppedError:
             pass                            # the items wait for the next start
 
@@ -298,13 +296,11 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                 self._worker_make_queue()
             finally:
                 _set_running_loop(before)
-        if self._worker_getter is None:
-            self._worker_fetch_loop = loop or self.supervisor.own_loop().get_loop()
 
-    def _worker_make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self, loop: Any) -> Trigger:
         if self._worker_getter is not None:
             return QueueTrigger()
-        return FetchTrigger(self, self._worker_fetch_loop)
+        return FetchTrigger(self, loop or self.supervisor.own_loop().get_loop())
 
     def _worker_before_first_step(self, session: Session) -> None:
         if self._worker_scheduled is not None:
@@ -511,7 +507,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
         session: Any = self._worker_session
         return deque() if session is None else session.trigger.calls
 
-    def _worker_make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self, loop: Any) -> Trigger:
         return EventTrigger()
 
 
@@ -624,7 +620,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker[P, T_co]):
                                kwargs.pop("_delay_before", None))
         super()._worker_take_overrides(kwargs)
 
-    def _worker_make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self, loop: Any) -> Trigger:
         return IntervalTrigger(self, self._worker_settings["overlap"], self._worker_note_missed)
 
     def _worker_note_missed(self, ticks: int) -> None:

@@ -44,7 +44,6 @@ class ScheduledPuts:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        self._queue: Any = None
         self.is_closed = False      # an item cannot be put, as the loop is closed
         self._loop: asyncio.AbstractEventLoop | None = None     # where to put (None: nowhere yet)
         # guards what follows, and the queue if it is one of asyncio
@@ -57,11 +56,11 @@ class ScheduledPuts:
         with self._lock:
             return len(self._accepted) + len(self._putting)
 
-    def open(self, queue: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the accepted items, and later ones, in a loop."""
         if self._loop is not loop:
             self.is_closed = False
-            self._queue, self._loop = queue, loop
+            self._loop = loop
             self._flush()
 
     def close(self) -> None:
@@ -110,9 +109,10 @@ class ScheduledPuts:
     async def _put(self, number: int, item: Any) -> None:
         from asyncio import CancelledError
 
-        putting.set((self._queue, partial(self._putting.pop, number, None)))
+        queue = self._worker._worker_queue
+        putting.set((queue, partial(self._putting.pop, number, None)))
         try:
-            await self._queue.put(item)
+            await queue.put(item)
         except CancelledError:              # the loop is about to end
             self._take_back(number, item)
             raise
