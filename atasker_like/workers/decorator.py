@@ -118,12 +118,12 @@ def background_worker(f: Any = None, **options: Any) -> Any:
                                "pass a method of an object")
 
     chosen = next((option for option in _CHOOSING if _makes_a_kind(options.get(option))), None)
-    kind: Any = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
-    if chosen is not None:
-        kind = _CHOOSING[chosen]
+    plain: Any = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
+    kind = plain if chosen is None else _CHOOSING[chosen]
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
-    if (options.get("loop") is not None and kind in _WITHOUT_LOOP and not _modes.legacy
-            and not is_coroutine_function(f)):
+    # A queue worker may need a loop for its queue.
+    if (options.get("loop") is not None and kind is not BackgroundQueueWorker
+            and not _modes.legacy and not is_coroutine_function(f)):
         raise InvalidTypeError(f"background_worker: loop= is for coroutine functions, and {name} "
                                "is a plain function, which runs in a pool thread")
     for option in ("e", "event"):
@@ -142,10 +142,6 @@ _CHOOSING: dict[str, type[BackgroundWorker]] = {
     "delay": BackgroundIntervalWorker,
     "delay_after": BackgroundIntervalWorker, "delay_before": BackgroundIntervalWorker,
 }
-
-
-#: The kinds that need a loop only for a coroutine function.
-_WITHOUT_LOOP = (BackgroundWorker, BackgroundEventWorker, BackgroundIntervalWorker)
 
 
 def _is_given(value: Any) -> bool:
