@@ -363,7 +363,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
 
     def _worker_next_item(self, trigger: Any) -> tuple[Any, ...] | None:
         if self._worker_getter is not None:        # else the trigger has called it
-            self._worker_before_fetch()
+            self._worker_call_hook("before_queue_get", caught=BaseException)
         trigger.item_taken()
         try:
             item = self._worker_take_item()
@@ -383,9 +383,6 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
                 session.stop_worker()
             return None
         return (item,)
-
-    def _worker_before_fetch(self) -> None:
-        self._worker_call_hook("before_queue_get", caught=BaseException)
 
     def _worker_take_item(self) -> Any:
         if self._worker_returned_items:
@@ -480,11 +477,10 @@ class BackgroundEventWorker(BackgroundAsyncWorker[P, T_co]):
         :param force: if the function is running, have another run follow (default: False).
         :return: False if no run follows: the function is running, or the worker is not active.
         """
-        session = self._worker_session
+        session: Any = self._worker_session
         if session is None or not session.active or (session.busy and not force):
             return False
-        trigger: Any = session.trigger
-        trigger.call()
+        session.trigger.calls.append(True)
         session.request_step()
         return True
 

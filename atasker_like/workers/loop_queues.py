@@ -225,7 +225,7 @@ class FetchTrigger(QueueTrigger):
         self._has_begun = True
         getting.set((self._queue, self.hold))
         try:
-            self._worker._worker_before_fetch()
+            self._worker._worker_call_hook("before_queue_get", caught=BaseException)
             item = await self._queue.get()
         except (CancelledError, GeneratorExit):     # the latter if its loop is closed
             self._fetch_cancelled()

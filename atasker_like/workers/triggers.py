@@ -177,11 +177,8 @@ class EventTrigger(Trigger):
     """One run for all triggers that come before it starts."""
 
     def __init__(self) -> None:
-        self.calls: deque[bool] = deque()   # True for a trigger, False for the timer
-
-    def call(self) -> None:
-        """Request a run. For any thread, at any line."""
-        self.calls.append(True)
+        #: True requests a run, False is of the timer. For any thread, at any line.
+        self.calls: deque[bool] = deque()
 
     def may_be_due(self) -> bool:
         return bool(self.calls)
