@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .job_schedulers import JobSchedulerRegistry
     from .process_pools import ProcessPools
-    from .stats import Stats
+    from .stats import Info, Stats
 
 __all__ = ["Parts"]
 
@@ -79,8 +79,9 @@ class Parts:
                     jobs = self.schedulers.jobs = JobSchedulerRegistry(self.state, self.pools)
         return jobs
 
-    #: See ``TaskSupervisor.get_info``.
-    info = staticmethod(take_info)
+    def info(self, supervisor: Any, *what: Any) -> Info:
+        """See ``TaskSupervisor.get_info``."""
+        return take_info(supervisor, *what)
 
     def stats(self) -> Stats:
         """See ``TaskSupervisor.stats``."""

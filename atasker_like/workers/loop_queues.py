@@ -44,7 +44,7 @@ class ScheduledPuts:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        self.is_closed = False      # an item cannot be put, as the loop is closed
+        self.is_closed: bool = False    # an item cannot be put, as the loop is closed
         self._loop: asyncio.AbstractEventLoop | None = None     # where to put (None: nowhere yet)
         # guards what follows, and the queue if it is one of asyncio
         self._lock: Any = worker._worker_items_lock

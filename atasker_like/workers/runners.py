@@ -153,8 +153,8 @@ class Runner:
         self.pool: Any = supervisor.pool_for(tt)
         self.threads: Any = supervisor.pool_for(TT_THREAD)
         self.function = function
-        self.args = args
-        self.kwargs = kwargs
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
         self.to_result = to_result
         self.wants_id: bool = wants_id and tt != TT_MP  # else the process passes it
         self.context: Context = copy_context()
