@@ -258,11 +258,8 @@ class Session:
         :param may_wait: wait for the last run before that.
         :param deadline: of the wait. Past it, the run is asked to end.
         """
-        if may_wait:
-            latch = Latch()
-            self._end_callbacks.append(latch)
-            if not (self.ended or latch.wait(deadline) or self.ended):
-                self.cancel()
+        if may_wait and not self._wait_ended(deadline):
+            self.cancel()
         if self._close_token.take():
             self.closer = threading.get_ident()
             self._worker._worker_call_hook("after_stop")
@@ -287,6 +284,11 @@ class Session:
             except (RuntimeError, MemoryError):     # there is no thread to be had
                 self._close()
         self._closing_thread = None
+
+    def _wait_ended(self, deadline: float | None) -> bool:
+        latch = Latch()
+        self._end_callbacks.append(latch)
+        return self.ended or latch.wait(deadline) or self.ended
 
     def _end_if_closed(self) -> None:
         """End the session, once, after the last run and the hook."""

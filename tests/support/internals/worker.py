@@ -11,7 +11,7 @@ def session_of(worker):
 
 def runner_of(worker):
     """Return what submits the runs of a session."""
-    return worker._worker_session._runner
+    return worker._worker_session.runner
 
 
 def next_run_at(worker):

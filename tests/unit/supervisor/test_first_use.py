@@ -2,11 +2,11 @@
 import os
 import signal
 import threading
-from types import SimpleNamespace
 
 import pytest
 
 from atasker_like import SupervisorError
+from atasker_like.supervisor.supervisor import made_on_first_use
 from atasker_like.supervisor.unmade_parts import PartsOnFirstUse
 from tests.support import PATIENCE
 from tests.support.internals import parts
@@ -79,13 +79,12 @@ def test_signal_that_interrupts_the_blocking_of_signals_leaves_none_blocked(monk
             raise KeyboardInterrupt     # as of a handler that runs when the call returns
         return before
 
-    supervisor = SimpleNamespace(id="early")
-    supervisor._supervisor_parts = PartsOnFirstUse(supervisor, lambda supervisor: "made")
+    supervisor = made_on_first_use("early")
     mask = plain(signal.SIG_BLOCK, ())
     monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
     try:
         with pytest.raises(KeyboardInterrupt):
-            supervisor._supervisor_parts.pools
+            parts(supervisor).pools
         assert plain(signal.SIG_BLOCK, ()) == mask
     finally:
         plain(signal.SIG_SETMASK, mask)
