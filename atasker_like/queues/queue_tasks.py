@@ -6,9 +6,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
+    from typing import Any, Awaitable, Callable, Coroutine, Generic, Iterable, Protocol, overload
 
-    from typing_extensions import Concatenate, Self, Unpack
+    from typing_extensions import Concatenate, Self, TypeVar, Unpack
 
     from .._generics import A, A_contra, B, B_contra, C, C_contra, P, Q, R, R_co, T_co, Ts
     from ..options import Options, TaskOptions
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     D = TypeVar("D")
     D_contra = TypeVar("D_contra", contravariant=True)
+    #: The handles and the groups of a bound task.
+    H_co = TypeVar("H_co", covariant=True, default=Any)
+    G_co = TypeVar("G_co", covariant=True, default=Any)
 
     class Binds(Protocol[A_contra, Q, R_co]):
         """A bound task whose function has a first argument to which it can be bound."""
@@ -57,21 +60,23 @@ if TYPE_CHECKING:
         @property
         def __wrapped__(self) -> Callable[[A_contra, B_contra, C_contra, D_contra], R_co]: ...
 
-    class SyncQueueTask(QueueTask[P, T_co]):
-        """The bound task of a ThreadQueue or a ProcessQueue."""
+    class TypedQueueTask(QueueTask[P, T_co], Generic[P, T_co, H_co, G_co]):
+        """A bound task, with the types of its handles and of its groups."""
 
         @overload
-        def __get__(self: Binds[A, Q, R], instance: None, owner: A) -> SyncQueueTask[Q, R]: ...
+        def __get__(self: Binds[A, Q, R], instance: None,
+                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
         @overload
         def __get__(self, instance: None, owner: Any = None) -> Self: ...
 
         @overload
         def __get__(self: Binds[A, Q, R], instance: A,
-                    owner: Any = None) -> SyncQueueTask[Q, R]: ...
+                    owner: Any = None) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
         @overload
-        def __get__(self: Binds[A, Q, R], instance: object, owner: A) -> SyncQueueTask[Q, R]: ...
+        def __get__(self: Binds[A, Q, R], instance: object,
+                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
         @overload
         def __get__(self, instance: object, owner: Any = None) -> Self: ...
@@ -79,64 +84,89 @@ if TYPE_CHECKING:
         def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
         @overload
-        def __call__(self, *args: P.args, **keywords: P.kwargs) -> SyncTaskHandle[T_co]: ...
+        def __call__(self, *args: P.args, **keywords: P.kwargs) -> H_co: ...
 
         @overload
-        def __call__(self, *args: Any, opts: TaskOptions,
-                     **keywords: Any) -> SyncTaskHandle[T_co]: ...
+        def __call__(self, *args: Any, opts: TaskOptions, **keywords: Any) -> H_co: ...
 
         @overload
-        def __call__(self: Takes0[R],
-                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+        def __call__(self: Takes0[R], **options: Unpack[SubmitOptions]) -> H_co: ...
 
         @overload
-        def __call__(self: Takes1[A, R], a: A, /,
-                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+        def __call__(self: Takes1[A, R], a: A, /, **options: Unpack[SubmitOptions]) -> H_co: ...
 
         @overload
         def __call__(self: Takes2[A, B, R], a: A, b: B, /,
-                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+                     **options: Unpack[SubmitOptions]) -> H_co: ...
 
         @overload
         def __call__(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
-                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+                     **options: Unpack[SubmitOptions]) -> H_co: ...
 
         @overload
         def __call__(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
-                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+                     **options: Unpack[SubmitOptions]) -> H_co: ...
 
-        def __call__(self, *args: Any, **keywords: Any) -> SyncTaskHandle[Any]: ...
+        def __call__(self, *args: Any, **keywords: Any) -> Any: ...
+
+        @overload     # type: ignore[override]
+        def asubmit(self, *args: P.args, **keywords: P.kwargs) -> Awaitable[H_co]: ...
+
+        @overload
+        def asubmit(self: Takes0[R], **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+
+        @overload
+        def asubmit(self: Takes1[A, R], a: A, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+
+        @overload
+        def asubmit(self: Takes2[A, B, R], a: A, b: B, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+
+        @overload
+        def asubmit(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+
+        @overload
+        def asubmit(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+
+        def asubmit(self, *args: Any, **keywords: Any) -> Any: ...
 
         def options(self, opts: TaskOptions | None = None,
-                    **changes: Unpack[Options]) -> SyncQueueTask[P, T_co]: ...
+                    **changes: Unpack[Options]) -> Self: ...
 
         @overload     # type: ignore[override]
         def map(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
-                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+                **options: Unpack[MapOptions]) -> list[H_co]: ...
 
         @overload
         def map(self: Takes1[A, R], items: Iterable[A],
-                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+                **options: Unpack[MapOptions]) -> list[H_co]: ...
 
         @overload
-        def map(self, items: Keywords,
-                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[T_co]]: ...
+        def map(self, items: Keywords, **options: Unpack[MapOptions]) -> list[H_co]: ...
 
         def map(self, *args: Any, **options: Any) -> Any: ...
 
         @overload     # type: ignore[override]
         def group(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
-                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+                  **options: Unpack[MapOptions]) -> G_co: ...
 
         @overload
         def group(self: Takes1[A, R], items: Iterable[A],
-                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+                  **options: Unpack[MapOptions]) -> G_co: ...
 
         @overload
-        def group(self, items: Keywords,
-                  **options: Unpack[MapOptions]) -> SyncTaskGroup[T_co]: ...
+        def group(self, items: Keywords, **options: Unpack[MapOptions]) -> G_co: ...
 
         def group(self, *args: Any, **options: Any) -> Any: ...
+
+    #: The bound task of a ThreadQueue or a ProcessQueue.
+    SyncQueueTask = TypedQueueTask[Q, R, SyncTaskHandle[R], SyncTaskGroup[R]]
+
+    #: The bound task of an AsyncQueue.
+    AsyncQueueTask = TypedQueueTask[Q, R, TaskHandle[R], TaskGroup[R]]
 
     class MakesSyncQueueTask(Protocol):
         """The decorator that ``task(**options)`` returns."""
@@ -147,112 +177,6 @@ if TYPE_CHECKING:
 
         @overload
         def __call__(self, function: Callable[Q, R], /) -> SyncQueueTask[Q, R]: ...
-
-    class AsyncQueueTask(QueueTask[P, T_co]):
-        """The bound task of an AsyncQueue."""
-
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: None, owner: A) -> AsyncQueueTask[Q, R]: ...
-
-        @overload
-        def __get__(self, instance: None, owner: Any = None) -> Self: ...
-
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: A,
-                    owner: Any = None) -> AsyncQueueTask[Q, R]: ...
-
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: object, owner: A) -> AsyncQueueTask[Q, R]: ...
-
-        @overload
-        def __get__(self, instance: object, owner: Any = None) -> Self: ...
-
-        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
-
-        @overload
-        def __call__(self, *args: P.args, **keywords: P.kwargs) -> TaskHandle[T_co]: ...
-
-        @overload
-        def __call__(self, *args: Any, opts: TaskOptions,
-                     **keywords: Any) -> TaskHandle[T_co]: ...
-
-        @overload
-        def __call__(self: Takes0[R],
-                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
-        def __call__(self: Takes1[A, R], a: A, /,
-                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
-        def __call__(self: Takes2[A, B, R], a: A, b: B, /,
-                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
-        def __call__(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
-                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
-        def __call__(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
-                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        def __call__(self, *args: Any, **keywords: Any) -> TaskHandle[Any]: ...
-
-        def options(self, opts: TaskOptions | None = None,
-                    **changes: Unpack[Options]) -> AsyncQueueTask[P, T_co]: ...
-
-        @overload
-        def asubmit(self, *args: P.args, **keywords: P.kwargs) -> Awaitable[TaskHandle[T_co]]: ...
-
-        @overload
-        def asubmit(self: Takes0[R],
-                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
-
-        @overload
-        def asubmit(self: Takes1[A, R], a: A, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
-
-        @overload
-        def asubmit(self: Takes2[A, B, R], a: A, b: B, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
-
-        @overload
-        def asubmit(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
-
-        @overload
-        def asubmit(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
-
-        def asubmit(self, *args: Any, **keywords: Any) -> Any: ...
-
-        @overload     # type: ignore[override]
-        def map(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
-                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        def map(self: Takes1[A, R], items: Iterable[A],
-                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        def map(self, items: Keywords,
-                **options: Unpack[MapOptions]) -> list[TaskHandle[T_co]]: ...
-
-        def map(self, *args: Any, **options: Any) -> Any: ...
-
-        @overload     # type: ignore[override]
-        def group(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
-                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
-
-        @overload
-        def group(self: Takes1[A, R], items: Iterable[A],
-                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
-
-        @overload
-        def group(self, items: Keywords,
-                  **options: Unpack[MapOptions]) -> TaskGroup[T_co]: ...
-
-        def group(self, *args: Any, **options: Any) -> Any: ...
 
     class MakesAsyncQueueTask(Protocol):
         """The decorator that ``task(**options)`` returns."""
