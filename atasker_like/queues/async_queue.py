@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Mapping, TypeVar, overload
+    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, TypeVar, overload
 
     from typing_extensions import Unpack
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..options import OnFull, Options, TaskOptions
-    from ..tasks import BoundTask, TakesMany, TakesOne, TakesTwo
+    from ..tasks import BoundTask, TakesOne, TakesTwo
     from .bound import QueueTask
     from .calls import Call
     from .checkpoint import Checkpoint
     from .queue_tasks import AsyncQueueTask, MakesAsyncQueueTask
-    from .signatures import (FailPolicy, Keywords, MapOptions, Mixed, SubmitOptions, TakesOneOrTwo,
-                             Tuples)
+    from .signatures import (AsyncKeywords, AsyncTuples, FailPolicy, Keywords, MapOptions, Mixed,
+                             Pending, SubmitOptions, TakesOneOrTwo, Tuples)
     from .summary import RunSummary
 
     S = TypeVar("S", bound="AsyncQueue")
@@ -96,45 +96,29 @@ class AsyncQueue(TaskQueue):
                    **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
-        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
-                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
         def submit(self, fn: QueueTask[..., R], /, *args: Any,
                    **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
-        def submit(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /, *args: Unpack[Ts],
+        def submit(self, fn: Callable[[Unpack[Ts]], Pending[R]], /, *args: Unpack[Ts],
                    **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         def submit(self, *args: Any, **options: Any) -> Any: ...        # type: ignore[misc]
 
         @overload     # type: ignore[override]
-        def group(self, tasks: TakesOne[A, R], items: Iterable[A],
+        def group(self, tasks: Callable[[A], Pending[R]], items: Iterable[A],
                   **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
 
         @overload
-        def group(self, tasks: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+        def group(self, tasks: Callable[[Unpack[Ts]], Pending[R]], items: Tuples[Unpack[Ts]],
                   **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
 
         @overload
-        def group(self, tasks: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+        def group(self, tasks: Callable[..., Pending[R]], items: Keywords,
                   **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
 
         @overload
-        def group(self, tasks: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-                  items: Tuples[Unpack[Ts]], **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
-
-        @overload
-        def group(self, tasks: BoundTask[..., R], items: Keywords,
-                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
-
-        @overload
-        def group(self, tasks: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
-                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
-
-        @overload
-        def group(self, tasks: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
+        def group(self, tasks: TakesOneOrTwo[A, B, Pending[R]], items: Mixed[A, B],
                   **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
 
         @overload
@@ -180,45 +164,31 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload     # type: ignore[override]
-        def map(self, fn: TakesOne[A, R], items: Iterable[A],
+        def map(self, fn: Callable[[A], Pending[R]], items: Iterable[A],
                 **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        def map(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+        def map(self, fn: Callable[[Unpack[Ts]], Pending[R]], items: Tuples[Unpack[Ts]],
                 **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        def map(self, fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+        def map(self, fn: Callable[..., Pending[R]], items: Keywords,
                 **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        def map(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], items: Tuples[Unpack[Ts]],
+        def map(self, fn: TakesOneOrTwo[A, B, Pending[R]], items: Mixed[A, B],
                 **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        def map(self, fn: BoundTask[..., R], items: Keywords,
-                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        def map(self, fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
-                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        def map(self, fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
-                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        def map(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
+        def map(self, fn: Callable[[A], Pending[R]], items: AsyncIterable[A],
                 **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
 
         @overload
-        def map(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-                items: AsyncIterable[tuple[Unpack[Ts]]],
+        def map(self, fn: Callable[[Unpack[Ts]], Pending[R]], items: AsyncTuples[Unpack[Ts]],
                 **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
 
         @overload
-        def map(self, fn: Callable[..., Coroutine[Any, Any, R]],
-                items: AsyncIterable[Mapping[str, Any]],
+        def map(self, fn: Callable[..., Pending[R]], items: AsyncKeywords,
                 **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
 
     def map(self, fn: Callable[..., Any], items: Any, **options: Any) -> Any:
@@ -248,16 +218,12 @@ class AsyncQueue(TaskQueue):
                           **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
-        async def asubmit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
-                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
-
-        @overload
         async def asubmit(self, fn: QueueTask[..., R], /, *args: Any,
                           **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
-        async def asubmit(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /,
-                          *args: Unpack[Ts], **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+        async def asubmit(self, fn: Callable[[Unpack[Ts]], Pending[R]], /, *args: Unpack[Ts],
+                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
     @ends_traceback         # type: ignore[misc]
     async def asubmit(
@@ -291,46 +257,20 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload
-        async def amap(self, fn: TakesOne[A, R], items: Iterable[A],
+        async def amap(self, fn: Callable[[A], Pending[R]], items: Iterable[A] | AsyncIterable[A],
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        async def amap(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+        async def amap(self, fn: Callable[[Unpack[Ts]], Pending[R]],
+                       items: Tuples[Unpack[Ts]] | AsyncTuples[Unpack[Ts]],
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        async def amap(self, fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+        async def amap(self, fn: Callable[..., Pending[R]], items: Keywords | AsyncKeywords,
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
         @overload
-        async def amap(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-                       items: Tuples[Unpack[Ts]],
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: BoundTask[..., R], items: Keywords,
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-                       items: AsyncIterable[tuple[Unpack[Ts]]],
-                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
-
-        @overload
-        async def amap(self, fn: Callable[..., Coroutine[Any, Any, R]],
-                       items: AsyncIterable[Mapping[str, Any]],
+        async def amap(self, fn: TakesOneOrTwo[A, B, Pending[R]], items: Mixed[A, B],
                        **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
     @ends_traceback

@@ -20,7 +20,7 @@ from .sync_queue import ProcessQueue, ThreadQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator,
-                        Mapping, overload)
+                        overload)
 
     from typing_extensions import Unpack
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ..tasks import BoundTask, TakesMany, TakesOne
     from ..waiting import One
     from .handles import TaskHandle
-    from .signatures import Keywords, Mixed, ScriptOptions, TakesOneOrTwo, Tuples
+    from .signatures import (AsyncKeywords, AsyncTuples, Keywords, Mixed, Pending, ScriptOptions,
+                             TakesOneOrTwo, Tuples)
     from .summary import RunSummary
 
 
@@ -259,45 +260,20 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress
 
 if TYPE_CHECKING:
     @overload
-    async def amap(fn: TakesOne[A, R], items: Iterable[A],
+    async def amap(fn: Callable[[A], Pending[R]], items: Iterable[A] | AsyncIterable[A],
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
     @overload
-    async def amap(fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+    async def amap(fn: Callable[[Unpack[Ts]], Pending[R]],
+                   items: Tuples[Unpack[Ts]] | AsyncTuples[Unpack[Ts]],
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
     @overload
-    async def amap(fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+    async def amap(fn: Callable[..., Pending[R]], items: Keywords | AsyncKeywords,
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
     @overload
-    async def amap(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], items: Tuples[Unpack[Ts]],
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: BoundTask[..., R], items: Keywords,
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: TakesOneOrTwo[A, B, Coroutine[Any, Any, R]], items: Mixed[A, B],
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-                   items: AsyncIterable[tuple[Unpack[Ts]]],
-                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    async def amap(fn: Callable[..., Coroutine[Any, Any, R]],
-                   items: AsyncIterable[Mapping[str, Any]],
+    async def amap(fn: TakesOneOrTwo[A, B, Pending[R]], items: Mixed[A, B],
                    **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence, Tuple, Union
+    from typing import (Any, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Protocol,
+                        Sequence, Tuple, Union)
 
     from typing_extensions import Literal, Unpack
 
-    from .._generics import A, A_contra, B, B_contra, R_co, Ts
+    from .._generics import A, A_contra, B, B_contra, R, R_co, Ts
     from .._progress import ShowProgress
     from ..engine.result import TaskResult
+    from ..engine.task import Task
     from ..options import Options, TaskOptions
     from ..supervisor.supervisor import TaskSupervisor
     from .checkpoint import Checkpoint
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     Tuples = Iterable["tuple[Unpack[Ts]]"]
     Keywords = Iterable[Mapping[str, Any]]
     Mixed = Iterable[Union[A, Tuple[A, B], Mapping[str, Any]]]
+    AsyncTuples = AsyncIterable["tuple[Unpack[Ts]]"]
+    AsyncKeywords = AsyncIterable[Mapping[str, Any]]
+
+    #: What the function of an AsyncQueue returns: a coroutine, or the task of a bound task.
+    Pending = Union[Coroutine[Any, Any, R], Task[R]]
 
     class SubmitOptions(Options, total=False):
         """The keyword arguments of ``submit``."""
