@@ -6,13 +6,12 @@ object that the function returned.
 """
 from __future__ import annotations
 
-from threading import Lock
-
 from .._checks import ends_traceback, in_seconds, instance, seconds
 from .._generics import Generic, T_co
 from .._ids import short_id
 from .._log import log
-from ..engine.blocking import block, deadline_of, remaining
+from ..engine.blocking import Latch, deadline_of, remaining
+from ..engine.loop_mailbox import FutureWaiter
 from ..engine.result import Failure
 from ..engine.task import Task
 from ..errors import (BackendNotConfiguredError, InvalidTypeError, ResultNotStoredError,
@@ -103,9 +102,9 @@ class _Result(Generic[T_co]):
                 task._outcome.seen = True
             del task        # the traceback of a raised error holds this frame
 
-    def _pause_before(self, found: StoredResult, deadline: float | None, timeout: Seconds | None,
-                      poll_interval: float) -> float:
-        """Return the seconds until the next look into the store.
+    def _next_look(self, found: StoredResult, deadline: float | None, timeout: Seconds | None,
+                   poll_interval: float) -> float | None:
+        """Return the time of the next look into the store, by the monotonic clock.
 
         :raises WaitTimeoutError: the deadline has passed.
         """
@@ -118,7 +117,7 @@ class _Result(Generic[T_co]):
                         "store has nothing: the wait ends only if another process runs the task; "
                         "if the id may be wrong, give get() a timeout", type(self).__name__,
                         self.task_id)
-        return poll_interval if left is None else min(poll_interval, left)
+        return deadline_of(poll_interval if left is None else min(poll_interval, left))
 
     def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
         return WaitTimeoutError(f"task {short_id(self.task_id)} had not ended after "
@@ -173,7 +172,7 @@ class AsyncResult(_Result[T_co]):
             if found.state.is_final:
                 value: T_co = found.value()
                 return value
-            await _co_pause(self._pause_before(found, deadline, timeout, poll_interval))
+            await FutureWaiter().wait(self._next_look(found, deadline, timeout, poll_interval))
 
     @ends_traceback
     async def cancel(self) -> bool:
@@ -276,7 +275,7 @@ class SyncResult(_Result[T_co]):
             if found.state.is_final:
                 value: T_co = found.value()
                 return value
-            _pause(self._pause_before(found, deadline, timeout, poll_interval))
+            Latch().wait(self._next_look(found, deadline, timeout, poll_interval))
 
     @ends_traceback
     def cancel(self) -> bool:
@@ -319,26 +318,3 @@ class SyncResult(_Result[T_co]):
     def failed(self) -> bool:
         """Return True if the task has failed, or was cancelled."""
         return self.state() is TaskState.FAILURE
-
-
-def _pause(seconds: float) -> None:
-    never = Lock()
-    never.acquire()
-    block(never.acquire, deadline_of(seconds))
-
-
-async def _co_pause(seconds: float) -> None:
-    from asyncio import get_running_loop
-
-    loop = get_running_loop()
-    elapsed: Any = loop.create_future()
-    timer = loop.call_later(seconds, _wake, elapsed)
-    try:
-        await elapsed
-    finally:
-        timer.cancel()
-
-
-def _wake(elapsed: Any) -> None:
-    if not elapsed.done():      # it is done if the coroutine was cancelled just now
-        elapsed.set_result(None)

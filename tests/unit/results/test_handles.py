@@ -343,7 +343,7 @@ def test_waiter_that_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(b
 
         def call_at_once(seconds, *call):
             # the pause between two looks; it ends in the next iteration, as does this wait
-            if seconds == 1000:
+            if seconds > 999:
                 pausing.set()
                 seconds = 0
             return call_later(seconds, *call)
