@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, TypeVar, overload
+    from typing import Any, AsyncIterable, Callable, Iterable, TypeVar, overload
 
     from typing_extensions import Unpack
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..options import OnFull, Options, TaskOptions
-    from ..tasks import BoundTask, TakesOne, TakesTwo
+    from ..tasks import TakesOne, TakesTwo
     from .bound import QueueTask
     from .calls import Call
     from .checkpoint import Checkpoint
@@ -128,15 +128,11 @@ class AsyncQueue(TaskQueue):
         def group(self, *args: Any, **options: Any) -> Any: ...
 
         @overload       # type: ignore[override]
-        def task(self, opts: BoundTask[Q, Coroutine[Any, Any, R]],
+        def task(self, opts: QueueTask[Q, R],
                  **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
 
         @overload
-        def task(self, opts: QueueTask[Q, R] | BoundTask[Q, R],
-                 **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
-
-        @overload
-        def task(self, opts: Callable[Q, Coroutine[Any, Any, R]],
+        def task(self, opts: Callable[Q, Pending[R]],
                  **options: Unpack[Options]) -> AsyncQueueTask[Q, R]: ...
 
         @overload

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable, Coroutine, Generic, Iterable, Protocol, overload
+    from typing import Any, Awaitable, Callable, Generic, Iterable, Protocol, overload
 
     from typing_extensions import Concatenate, Self, TypeVar, Unpack
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .bound import QueueTask
     from .groups import SyncTaskGroup, TaskGroup
     from .handles import SyncTaskHandle, TaskHandle
-    from .signatures import Keywords, MapOptions, Positional, SubmitOptions, Tuples
+    from .signatures import Keywords, MapOptions, Pending, Positional, SubmitOptions, Tuples
 
     D = TypeVar("D")
     D_contra = TypeVar("D_contra", contravariant=True)
@@ -60,28 +60,11 @@ if TYPE_CHECKING:
         @property
         def __wrapped__(self) -> Callable[[A_contra, B_contra, C_contra, D_contra], R_co]: ...
 
-    class TypedQueueTask(QueueTask[P, T_co], Generic[P, T_co, H_co, G_co]):
-        """A bound task, with the types of its handles and of its groups."""
+    class TakesCalls(Protocol[P, T_co, H_co]):
+        """What takes the calls of a bound task, with the type that a call returns."""
 
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: None,
-                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
-
-        @overload
-        def __get__(self, instance: None, owner: Any = None) -> Self: ...
-
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: A,
-                    owner: Any = None) -> TypedQueueTask[Q, R, H_co, G_co]: ...
-
-        @overload
-        def __get__(self: Binds[A, Q, R], instance: object,
-                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
-
-        @overload
-        def __get__(self, instance: object, owner: Any = None) -> Self: ...
-
-        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+        @property
+        def __wrapped__(self) -> Callable[P, T_co]: ...
 
         @overload
         def __call__(self, *args: P.args, **keywords: P.kwargs) -> H_co: ...
@@ -107,31 +90,33 @@ if TYPE_CHECKING:
         def __call__(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
                      **options: Unpack[SubmitOptions]) -> H_co: ...
 
-        def __call__(self, *args: Any, **keywords: Any) -> Any: ...
-
-        @overload     # type: ignore[override]
-        def asubmit(self, *args: P.args, **keywords: P.kwargs) -> Awaitable[H_co]: ...
-
-        @overload
-        def asubmit(self: Takes0[R], **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+    class TypedQueueTask(TakesCalls[P, T_co, H_co], QueueTask[P, T_co],
+                         Generic[P, T_co, H_co, G_co]):
+        """A bound task, with the types of its handles and of its groups."""
 
         @overload
-        def asubmit(self: Takes1[A, R], a: A, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+        def __get__(self: Binds[A, Q, R], instance: None,
+                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
         @overload
-        def asubmit(self: Takes2[A, B, R], a: A, b: B, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+        def __get__(self, instance: None, owner: Any = None) -> Self: ...
 
         @overload
-        def asubmit(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+        def __get__(self: Binds[A, Q, R], instance: A,
+                    owner: Any = None) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
         @overload
-        def asubmit(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
-                    **options: Unpack[SubmitOptions]) -> Awaitable[H_co]: ...
+        def __get__(self: Binds[A, Q, R], instance: object,
+                    owner: A) -> TypedQueueTask[Q, R, H_co, G_co]: ...
 
-        def asubmit(self, *args: Any, **keywords: Any) -> Any: ...
+        @overload
+        def __get__(self, instance: object, owner: Any = None) -> Self: ...
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
+        @property
+        def asubmit(      # type: ignore[override]
+                self) -> TakesCalls[P, T_co, Awaitable[H_co]]: ...
 
         def options(self, opts: TaskOptions | None = None,
                     **changes: Unpack[Options]) -> Self: ...
@@ -182,13 +167,7 @@ if TYPE_CHECKING:
         """The decorator that ``task(**options)`` returns."""
 
         @overload
-        def __call__(self, function: BoundTask[Q, Coroutine[Any, Any, R]],
-                     /) -> AsyncQueueTask[Q, R]: ...
+        def __call__(self, function: QueueTask[Q, R], /) -> AsyncQueueTask[Q, R]: ...
 
         @overload
-        def __call__(self, function: QueueTask[Q, R] | BoundTask[Q, R],
-                     /) -> AsyncQueueTask[Q, R]: ...
-
-        @overload
-        def __call__(self, function: Callable[Q, Coroutine[Any, Any, R]],
-                     /) -> AsyncQueueTask[Q, R]: ...
+        def __call__(self, function: Callable[Q, Pending[R]], /) -> AsyncQueueTask[Q, R]: ...
