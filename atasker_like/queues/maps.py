@@ -20,7 +20,7 @@ from .sync_queue import ProcessQueue, ThreadQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator,
-                        overload)
+                        TypeVar, overload)
 
     from typing_extensions import Unpack
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .signatures import (AsyncKeywords, AsyncTuples, Keywords, Mixed, Pending, ScriptOptions,
                              TakesOneOrTwo, Tuples)
     from .summary import RunSummary
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
@@ -211,37 +213,12 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress
     return _map_in_queue(ThreadQueue, fn, items, progress, options, "tmap")
 
 
-if TYPE_CHECKING:
-    @overload
-    def pmap(fn: TakesOne[A, R], items: Iterable[A],
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: Callable[[A], R], items: Iterable[A],
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: Callable[[Unpack[Ts]], R], items: Tuples[Unpack[Ts]],
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: BoundTask[..., R], items: Keywords,
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: Callable[..., R], items: Keywords,
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
-
-    @overload
-    def pmap(fn: TakesOneOrTwo[A, B, R], items: Mixed[A, B],
-             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+def _typed_as(function: F) -> Callable[[Callable[..., Any]], F]:
+    """Decorate a function that has the types of another one. It is :func:`ends_traceback`, too."""
+    return ends_traceback       # type: ignore[return-value]
 
 
-@ends_traceback
+@_typed_as(tmap)
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
          **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order.
