@@ -47,11 +47,15 @@ _OF_MAP = ("checkpoint", "key", "namespace", "keep_items")
 _KEYWORDS = (*ARGUMENTS, *TaskOptions.__slots__, "opts", "mode", *_OF_MAP)
 
 
-def _split_options(caller: str, fn: Any,
-                   options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide keywords into those of a queue and those of its tasks.
+def _take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names if name in options}
 
-    ``timeout`` is that of the queue.
+
+def _make_queue(kind: type[Any], caller: str, fn: Any,
+                options: dict[str, Any]) -> tuple[Any, TaskOptions, dict[str, Any]]:
+    """Return a queue, the options of its tasks, and the other arguments of its ``map()``.
+
+    :param options: the keywords of a call; ``timeout`` is that of the queue.
     """
     for name in options:
         if name not in _KEYWORDS:
@@ -59,12 +63,9 @@ def _split_options(caller: str, fn: Any,
     if "mode" in options:
         raise InvalidTypeError(f"{caller} ends with the last item, so it takes no mode=; make a "
                                "queue, and call its run()")
-    queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
-    return queue, options
-
-
-def _take(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: options.pop(name) for name in names if name in options}
+    queue = kind(**_take(options, ARGUMENTS))
+    resumed = _take(options, _OF_MAP)
+    return queue, merge(options.pop("opts", None), options, queue._option_owner()), resumed
 
 
 def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
@@ -120,14 +121,11 @@ def _watched(queue: Any, progress: Any, fn: Any, items: Any, opts: Any,
 def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: Any,
                   options: dict[str, Any], caller: str) -> tuple[Any, ...]:
     shown, watch = shows_progress(progress), None
-    arguments, options = _split_options(caller, fn, options)
-    queue = kind(**arguments)
+    queue, opts, resumed = _make_queue(kind, caller, fn, options)
     # For submitting, too: a bounded queue runs meanwhile.
     deadline = deadline_of(queue.timeout)
     cancel_accepted = None
     try:
-        resumed = _take(options, *_OF_MAP)
-        opts = merge(options.pop("opts", None), options, queue._option_owner())
         if queue.size:
             queue.start()           # there is room only if it runs
             if shown:
@@ -270,22 +268,18 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     ('a', 'b')
     """
     shown, watch = shows_progress(progress), None
-    arguments, options = _split_options("amap", fn, options)
-    queue = AsyncQueue(**arguments)
+    queue, opts, resumed = _make_queue(AsyncQueue, "amap", fn, options)
     deadline = deadline_of(queue.timeout)
     shows: Any = progress
     try:
-        handles: Any
         if queue.size or is_async_iterable(items):
-            resumed = _take(options, *_OF_MAP)
-            opts = merge(options.pop("opts", None), options, queue._option_owner())
             if shown:
                 watch, items = _watched(queue, progress, fn, items, opts, _CoCompletionQueue)
                 shows = watch
                 watch.__enter__()
             handles = await _submit_while_running(queue, fn, items, deadline, opts, resumed)
         else:
-            handles = queue.map(fn, items, **options)
+            handles = queue.map(fn, items, opts=opts, **resumed)
         summary = await queue.run(remaining(deadline), progress=shows)
     except BaseException:
         queue.cancel()
