@@ -74,34 +74,21 @@ class TaskQueue(Submitter):
         _queues.add(self)
 
     def _reset(self, started: bool = False) -> None:
-        super()._reset(started)
         self._lane: Any = Lane("of a queue", limit=self.workers, rate=self.rate, burst=self.burst,
                                size=self.size or None, on_full=self.on_full)
         self._lane.pause()
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         self._lane.refusal = partial(_refusal, weakref.ref(self))
         self._tasks = Ledger()
-        self._submissions = WaitGroup()     # the submissions under way; some wait for room
-        # The done callbacks and hooks that have not returned.
-        self._callbacks = self._lane.callbacks = WaitGroup()
-        self._policy = self.fail_policy
+        super()._reset()
         self._started = started         # start() was called: tasks run without a run(), too
         self._running: object | None = None        # the run that is under way
-        self._aborting = False          # no more tasks are accepted in this run
-        # How often the queue has aborted. Submissions that were under way then are refused.
-        self._aborts = 0
-        self._discarding = False        # unfinished tasks are cancelled, and none starts
-        self._closed = False            # closing, and all tasks have ended
         self._rounds = 0                # how often the current wait has found new tasks
         # Reasons to start no task: an abort under way, tasks whose failure the pool does not know
         # yet.
         self._pauses: set[object] = set()
         # Called when the queue has been shut down, or a run aborts.
         self._end_waiters: list[Callable[[], None]] = []
-
-    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
-        """Call a hook, in the loop of its task if the task has one."""
-        raise NotImplementedError
 
     # -- aborting ---------------------------------------------------------------------------------
 

@@ -8,21 +8,10 @@ from .handles import result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Any, Callable
 
-    from ..engine.result import TaskResult
     from ..engine.task import Task
-
-    class HookedQueue(Protocol):
-        """A queue, as far as its hooks must know it."""
-
-        on_start: Callable[[Any], Any] | None
-        on_complete: Callable[[TaskResult], Any] | None
-        on_retry: Callable[[Any, BaseException], Any] | None
-
-        @property
-        def _handle(self) -> Any: ...
-        def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None: ...
+    from .submission import Submitter
 
 __all__ = ["Hooks", "PendingHooks", "call_after_hooks", "log_hook"]
 
@@ -35,7 +24,7 @@ class Hooks:
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: HookedQueue) -> None:
+    def __init__(self, queue: Submitter) -> None:
         self._queue = queue
 
     def started(self, task: Task[Any]) -> None:

@@ -15,6 +15,7 @@ from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import ClassTask, undecorated
 from ..engine.task import COMPLETED, Task, number_tasks
+from ..engine.wait_group import WaitGroup
 from ..errors import ClosedError, InvalidTypeError, QueueFullError, SupervisorError
 from ..options import TaskOptions
 from ..pools.cancelling import cancel_many
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
-    from ..engine.wait_group import WaitGroup
     from ..options import OnFull
     from .calls import Call
     from .checkpoint import Checkpoint, FunctionRecords
@@ -56,27 +56,33 @@ class Submitter(QueueConfig):
         _hooks: Any
         _key: str
         _initializer_state: InitializerState | None
-        _policy: str
-        _aborting: bool
-        _aborts: int
         _closing: bool
-        _discarding: bool
-        _closed: bool
         _tasks: Ledger
-        _submissions: WaitGroup
-        _callbacks: WaitGroup
         on_full: OnFull
 
         def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None: ...
         def _function_raised(self, error: BaseException) -> None: ...
 
-    def _reset(self, started: bool) -> None:
+    def _reset(self) -> None:
         self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
         self._some_detached = False     # one of its tasks is, or was
         # The pool of its tasks; the first one, if pools have replaced each other.
         self._pool: Any = None
         self._groups = count(1)
         self._restored = count(1)       # numbers of tasks restored from checkpoints
+        self._submissions = WaitGroup()     # the submissions under way; some wait for room
+        # The done callbacks and hooks that have not returned.
+        self._callbacks = self._lane.callbacks = WaitGroup()
+        self._policy = self.fail_policy
+        self._aborting = False          # no more tasks are accepted in this run
+        # How often the queue has aborted. Submissions that were under way then are refused.
+        self._aborts = 0
+        self._discarding = False        # unfinished tasks are cancelled, and none starts
+        self._closed = False            # closing, and all tasks have ended
+
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
+        """Call a hook, in the loop of its task if the task has one."""
+        raise NotImplementedError
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                **options: Any) -> Any:
