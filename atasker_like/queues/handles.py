@@ -138,7 +138,7 @@ class _Handle(TaskView[T_co], Handle[T_co]):
             :class:`asyncio.InvalidStateError`.
         """
         if not self.task.done():
-            raise self._pending()
+            raise self._without_value(False)
         return result_of(self.task)
 
     @ends_traceback
@@ -151,7 +151,7 @@ class _Handle(TaskView[T_co], Handle[T_co]):
             :class:`asyncio.InvalidStateError`.
         """
         if not self.task.done():
-            raise self._pending()
+            raise self._without_value(False)
         return None if self.task.cancelled() else self.task.exception()
 
     def value(self) -> T_co:
@@ -166,7 +166,7 @@ class _Handle(TaskView[T_co], Handle[T_co]):
             status = self.task._status
             if status == COMPLETED:
                 return self.task.value()
-            raise self._without_result() if status == CANCELED else self._pending()
+            raise self._without_value(status == CANCELED)
         except BaseException as error:
             cut_frames(error)
             raise
@@ -182,17 +182,19 @@ class _Handle(TaskView[T_co], Handle[T_co]):
         """
         raise NotImplementedError
 
-    def _pending(self) -> Exception:
+    def _without_value(self, is_cancelled: bool) -> BaseException:
+        """Return the error for a task that was cancelled, or has not ended."""
+        task = self.task
+        pending, cancelled, advice = self._errors()
+        called = f"task {self.name} ({task.short_id})"
+        if is_cancelled:
+            return cancelled(f"{called} {cancelled_text(task)}, so it has no result")
+        return pending(f"{called} is {self.status}, so it has no result yet; "
+                       f"{task._spec.way_out(task._status, advice)}")
+
+    def _errors(self) -> tuple[type[BaseException], type[BaseException], str]:
+        """Return the errors for tasks without a value, and how to wait for the task."""
         raise NotImplementedError
-
-    def _without_result(self) -> BaseException:
-        raise NotImplementedError
-
-    def _is(self, what: str) -> str:
-        return f"task {self.name} ({self.task.short_id}) {what}"
-
-    def _way_out(self, otherwise: str) -> str:
-        return self.task._spec.way_out(self.task._status, otherwise)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Handle):
@@ -249,12 +251,8 @@ class SyncTaskHandle(_Handle[T_co]):
         check_callback(function)
         self.task.add_done_callback(lambda task: function(self))
 
-    def _pending(self) -> Exception:
-        return TaskPendingError(self._is(f"is {self.status}, so it has no result yet; "
-                                         f"{self._way_out('use wait()')}"))
-
-    def _without_result(self) -> BaseException:
-        return TaskCancelledError(self._is(f"{cancelled_text(self.task)}, so it has no result"))
+    def _errors(self) -> tuple[type[BaseException], type[BaseException], str]:
+        return TaskPendingError, TaskCancelledError, "use wait()"
 
 
 class TaskHandle(_Handle[T_co]):
@@ -303,16 +301,10 @@ class TaskHandle(_Handle[T_co]):
             call.group.done(call)
             raise
 
-    def _pending(self) -> Exception:
-        from asyncio import InvalidStateError
+    def _errors(self) -> tuple[type[BaseException], type[BaseException], str]:
+        from asyncio import CancelledError, InvalidStateError
 
-        return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; "
-                                          f"{self._way_out('await the handle')}"))
-
-    def _without_result(self) -> BaseException:
-        from asyncio import CancelledError
-
-        return CancelledError(self._is(f"{cancelled_text(self.task)}, so it has no result"))
+        return InvalidStateError, CancelledError, "await the handle"
 
 
 class LoopCall:
