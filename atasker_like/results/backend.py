@@ -156,12 +156,8 @@ class Backend:
         :param task_id: the id of a task.
         :raises ResultBackendError: (an OSError) the store cannot be read.
         """
-        text = None
-        for writer in self._writers:
-            text = writer.find(task_id)
-            if text is not None:
-                break
-        else:
+        text = next(filter(None, (writer.find(task_id) for writer in self._writers)), None)
+        if text is None:
             text = self._guarded("read", self.read, task_id)
         return self._decoded(task_id, text)
 
@@ -398,7 +394,7 @@ class Backend:
 
     def _describe(self, task: Task[Any]) -> StoredResult:
         """Return the current record of a task of this process."""
-        call = next(filter(None, [writer.arguments_of(task) for writer in self._writers]), None)
+        call = next(filter(None, [writer._arguments.get(task) for writer in self._writers]), None)
         if call is None and self.arguments and not task.done():
             call = task._args, task._kwargs
         return self._decoded(task.id, self.codec.encode_task(task, call))

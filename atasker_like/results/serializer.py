@@ -131,7 +131,11 @@ class Serializer:
 
     def _encode_task(self, task: Task[Any], state: TaskState, call: Call | None,
                      at: str | None) -> str:
-        about = self._about_task(task, state, call)
+        epoch = time() - perf_counter()
+        about = self._about(task.name, epoch + task._queued,
+                            epoch + task._started if task._has_started() else None,
+                            epoch + task._completed if state.is_final else None,
+                            task.attempts, task.progress, call)
         if not state.is_final:
             return _state_text(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
@@ -162,13 +166,6 @@ class Serializer:
         if trace is None:
             trace = traceback_text(error, traceback_of(error))
         return self._encode_error(error, trace, about)
-
-    def _about_task(self, task: Task[Any], state: TaskState, call: Call | None) -> str:
-        epoch = time() - perf_counter()
-        return self._about(task.name, epoch + task._queued,
-                           epoch + task._started if task._has_started() else None,
-                           epoch + task._completed if state.is_final else None,
-                           task.attempts, task.progress, call)
 
     def _about(self, name: Any, queued: float | None, started: float | None,
                completed: float | None, attempts: int | None, progress: Any,

@@ -298,7 +298,7 @@ class SQLiteBackend(Backend):
 
     def _error(self, participle: str, error: Exception) -> ResultBackendError:
         message = str(error)
-        advice = _advice(message)
+        advice = next((f"; {advice}" for words, advice in _ADVICE if words in message), "")
         if self._inherited_transaction and "locked" in message:
             advice = _FORKED
         return ResultBackendError(f"the results in {self.path} cannot be {participle} "
@@ -339,13 +339,6 @@ _ADVICE = (
     ("not a database", "something else is in that file; put it away"),
     ("malformed", "the file is damaged; put it away, and recover what it holds with sqlite3 "
                   ".recover"))
-
-
-def _advice(message: str) -> str:
-    for words, advice in _ADVICE:
-        if words in message:
-            return "; " + advice
-    return ""
 
 
 #: The advice for a process that was forked in the middle of a write, and can never write.

@@ -23,7 +23,7 @@ from .._atomics import RLock
 from .._checks import in_seconds
 from .._log import log
 from .._threads import PackageThread
-from ..engine.blocking import block, deadline_of, remaining
+from ..engine.blocking import Latch, deadline_of, remaining
 from ..engine.task import Task
 from ..errors import ResultBackendError, WaitDeadlockError, WaitTimeoutError
 
@@ -89,13 +89,12 @@ class _FlushRequest:
     __slots__ = ("done", "error")
 
     def __init__(self) -> None:
-        self.done = threading.Lock()        # released at the end
-        self.done.acquire()
+        self.done = Latch()
         self.error: BaseException | None = None
 
     def finish(self, error: BaseException | None) -> None:
         self.error = error
-        self.done.release()
+        self.done()
 
 
 class ResultWriter:
@@ -212,10 +211,6 @@ class ResultWriter:
             return self.backend.codec.encode_task(found, self._arguments.get(found))
         return found
 
-    def arguments_of(self, task: Task[Any]) -> Call | None:
-        """Return the arguments of a started task, if they are stored."""
-        return self._arguments.get(task)
-
     def ids(self) -> list[str]:
         """Return the ids of the tasks with a text that is not stored yet."""
         with self._lock:
@@ -256,7 +251,7 @@ class ResultWriter:
         with self._lock:
             self._start_thread()            # a supervisor that does not run has none
         self._wake()
-        if not block(request.done.acquire, deadline):
+        if not request.done.wait(deadline):
             raise WaitTimeoutError(f"results were not stored within {in_seconds(timeout)}; "
                                    "the writer goes on")
         if request.error is not None:
