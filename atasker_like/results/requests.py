@@ -132,11 +132,8 @@ def _exchange(path: str | None, line: bytes) -> bytes:
         connection.settimeout(TIMEOUT)
         connection.connect(path)
         connection.sendall(line)
-        answer = b""
-        while True:
-            if answer.endswith(b"\n"):
-                return answer[:-1]
-            part = connection.recv(MAX_MESSAGE)
-            if not part or len(answer) > MAX_MESSAGE:
-                raise ConnectionError("it closed the connection without an answer")
-            answer += part
+        with connection.makefile("rb") as answers:
+            answer = answers.readline(MAX_MESSAGE + 1)
+    if not answer.endswith(b"\n"):
+        raise ConnectionError("it closed the connection without an answer")
+    return answer[:-1]
