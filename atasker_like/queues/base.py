@@ -531,7 +531,7 @@ class TaskQueue(Submitter):
         """
         with self._lock:
             if (self._running or self._submissions.is_in_current_thread()
-                    or self._tasks.has_running()):
+                    or self.active_count):
                 raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: "
                                       "call join(), or wait for its run(), and reset() it then")
             started = self._started and not self._closing

@@ -101,8 +101,7 @@ class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
 
         :param timeout: seconds for all of them together (default: None, no limit).
         """
-        completed: Iterator[SyncTaskHandle[T_co]] = as_completed(self.handles, timeout)
-        return completed
+        return as_completed(self.handles, timeout)
 
 
 class TaskGroup(_Group[TaskHandle[T_co]]):
@@ -139,5 +138,4 @@ class TaskGroup(_Group[TaskHandle[T_co]]):
 
         :param timeout: seconds for all of them together (default: None, no limit).
         """
-        completed: AsyncIterator[TaskHandle[T_co]] = as_completed(self.handles, timeout)
-        return completed
+        return as_completed(self.handles, timeout)

@@ -1,8 +1,6 @@
 """Ledger: the tasks of a queue, in the order of their submission."""
 from __future__ import annotations
 
-from ..engine.task import STARTED
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List
@@ -39,10 +37,6 @@ class Ledger(Tasks):
             found = self[self.settled:]
             if cleared == self.cleared:     # else it was shortened in between
                 return found
-
-    def has_running(self) -> bool:
-        """Return True if a task is running. (no lock)"""
-        return any(task._status == STARTED for task in self.rest())
 
     def clear_ended(self) -> None:
         """Forget the tasks that have ended. (the queue's lock held)"""
