@@ -17,7 +17,9 @@ from .._checks import a_kind, ends_tracebacks
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
+from ..engine.result import Failure
 from ..engine.spec import undecorated
+from ..engine.task import COMPLETED
 from ..engine.task_fields import index_of
 from ..errors import CheckpointError, InvalidTypeError
 from .calls import Keyed
@@ -103,13 +105,11 @@ class Checkpoint:
             connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False,
                                          isolation_level=None)
             self._check_format(connection)
-        except sqlite3.Error as error:
+        except BaseException as error:
             if connection is not None:
                 connection.close()
-            raise self._unusable(error) from error
-        except BaseException:
-            if connection is not None:
-                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unusable(error) from error
             raise
         return connection
 
@@ -324,11 +324,18 @@ class FunctionRecords:
                                   "clear() the function, or delete the file",
                                   self._checkpoint.path) from error
 
-    def keep(self, key: bytes, value: Any, task: Task[Any]) -> None:
-        """Store a success. If that fails, the task is not affected, and the log has an error."""
+    def keep_success(self, key: bytes, task: Task[Any]) -> None:
+        """Store the value of a task that has succeeded: a done callback.
+
+        If that fails, the task is not affected, and the log has an error.
+        """
+        if task._status != COMPLETED or type(task._outcome) is Failure:
+            return
         try:
             # Protocol 4 is known to every Python that this library supports.
-            packed = b"" if not self._checkpoint.store_values else pickle.dumps(value, protocol=4)
+            packed = b""
+            if self._checkpoint.store_values:
+                packed = pickle.dumps(task._outcome, protocol=4)
             self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)",
                                       (self._function, key, packed))
         except Exception as error:

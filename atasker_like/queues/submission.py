@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import copy_context
+from functools import partial
 from itertools import chain, count, filterfalse
 from sys import maxsize
 from threading import get_ident
@@ -12,7 +13,6 @@ from .._checks import cut_frames, ends_traceback, not_a_function, runs_when_call
 from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
-from ..engine.result import Failure
 from ..engine.spec import ClassTask, undecorated
 from ..engine.task import COMPLETED, Task, number_tasks
 from ..engine.wait_group import WaitGroup
@@ -492,7 +492,7 @@ class Submitter(QueueConfig):
         for key, task in zip(keys, tasks):
             if not task.done():
                 # No other thread has the task yet, so no lock is needed.
-                task._extra_fields().callbacks = [_SaveOnSuccess(page, key)]
+                task._extra_fields().callbacks = [partial(page.keep_success, key)]
                 self._callbacks.add_submitting(task)
         return tasks, missing
 
@@ -549,20 +549,6 @@ class Batch:
     def __init__(self, aborts: int) -> None:
         # How often the queue had aborted when the first of the calls was submitted.
         self.aborts: int = aborts
-
-
-class _SaveOnSuccess:
-    """A done callback that stores a success in a checkpoint."""
-
-    __slots__ = ("_page", "_key")
-
-    def __init__(self, page: FunctionRecords, key: bytes) -> None:
-        self._page = page
-        self._key = key
-
-    def __call__(self, task: Task[Any]) -> None:
-        if task._status == COMPLETED and type(task._outcome) is not Failure:
-            self._page.keep(self._key, task._outcome, task)
 
 
 def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
