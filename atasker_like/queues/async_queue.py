@@ -372,13 +372,6 @@ class AsyncQueue(TaskQueue):
             raise QueueStateError("this AsyncQueue runs in another loop; make one for each loop")
         return loop
 
-    def _is_current(self, spec: TaskSpec) -> bool:
-        return spec.loop is self._bind_loop() and spec.lane is self._lane
-
-    def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
-                   loop: Any = None) -> TaskSpec:
-        return super()._make_spec(function, options, self._bind_loop())
-
     def _checked_initializer(self, initializer: Any) -> Any:
         return callable_or_none("initializer", initializer)     # it is awaited
 

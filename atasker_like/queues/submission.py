@@ -29,7 +29,7 @@ from .item_keys import item_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping, Sequence, overload
+    from typing import Any, Callable, Iterable, Mapping, Sequence
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
@@ -223,14 +223,6 @@ class Submitter(QueueConfig):
             cancel_many([handle.task for handle in handles])
             raise
 
-    if TYPE_CHECKING:
-        @overload
-        def task(self, opts: TaskOptions | None = None,
-                 **options: Any) -> Callable[[Callable[..., Any]], QueueTask[..., Any]]: ...
-
-        @overload
-        def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask[..., Any]: ...
-
     @ends_traceback
     def task(self, opts: Any = None, **options: Any) -> Any:
         """Decorate a function, so that calling it submits and returns a handle.
@@ -310,31 +302,33 @@ class Submitter(QueueConfig):
         It is the same object each time, as long as function and options are the same objects.
         """
         if changes:
-            spec = self._make_spec(self._check(function),
-                                   merge(options, changes, self._option_owner(), function))
-            spec.keeps_items = spec.unpacks_items = keeps_items
-            return spec
+            return self._make_spec(self._check(function),
+                                   merge(options, changes, self._option_owner(), function),
+                                   keeps_items)
         chosen = PLAIN if options is None else options
         # By their ids, as functions need not be hashable. The entry keeps both objects alive, so
         # that no others get these ids.
         key = id(function), id(chosen), keeps_items
         kept = self._specs.get(key)
-        if kept is None or not self._is_current(kept[0]):
+        if (kept is None or kept[0].loop is not self._bind_loop()
+                or kept[0].lane is not self._lane):     # it was made before a reset
             if len(self._specs) >= _KEPT:
                 self._specs.clear()
             policy = self._policy
-            spec = self._make_spec(self._check(function), merge(chosen, {}, self._option_owner()))
-            spec.keeps_items = spec.unpacks_items = keeps_items
+            spec = self._make_spec(self._check(function), merge(chosen, {}, self._option_owner()),
+                                   keeps_items)
             kept = spec, function, chosen
             if policy == self._policy:      # else a run has begun or ended meanwhile
                 self._specs[key] = kept
         return kept[0]
 
-    def _is_current(self, spec: TaskSpec) -> bool:
-        return spec.lane is self._lane      # else it was made before a reset
+    def _bind_loop(self) -> Any:
+        """Return the loop that tasks run in, or None."""
+        return None
 
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
-                   loop: Any = None) -> TaskSpec:
+                   keeps_items: bool) -> TaskSpec:
+        loop = self._bind_loop()
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
         if options.detached:
             self._some_detached = True
@@ -342,6 +336,7 @@ class Submitter(QueueConfig):
         options = options.replace(priority=self.pool_priority)
         spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane,
                                          rank=rank, hooks=self._hooks)
+        spec.keeps_items = spec.unpacks_items = keeps_items
         # With the queue's own policy, too: a task that runs as a run ends follows it from then on.
         if "fail_first" in (self._policy, self.fail_policy):
             self._report_failures(spec)
