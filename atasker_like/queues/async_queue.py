@@ -18,7 +18,7 @@ from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateE
 from ..pools.cancelling import cancel_many
 from ..waiting import co_show_progress, shows_progress
 from .base import TaskQueue
-from .calls import check_names, is_async_iterable, iter_calls, merge
+from .calls import OF_A_CALL, check_names, is_async_iterable, iter_calls, merge
 from .checkpoint import records_of
 from .groups import TaskGroup
 from .handles import LoopCall, TaskHandle, make_handles
@@ -239,9 +239,7 @@ class AsyncQueue(TaskQueue):
         >>> len(asyncio.run(main()))
         9
         """
-        check_names(fn, open_parameters(fn, len(args)), options,
-                    "give the option as opts=TaskOptions({0}=...), and the parameter with "
-                    "functools.partial(function, {0}=...)")
+        check_names(fn, open_parameters(fn, len(args)), options, OF_A_CALL)
         return await self._asubmit_call(fn, merge(opts, options, self._option_owner()), args, None)
 
     async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
@@ -340,13 +338,11 @@ class AsyncQueue(TaskQueue):
             lane.warn_of_wait(f"room for task {spec.name}")
         if not pool.backpressure.add_submitter(spec, lane, waiter):   # type: ignore[attr-defined]
             return
-        released = False
         try:
             await waiter.future
-            released = True
-        finally:
-            if not released:
-                pool.backpressure.remove_submitter(lane, waiter)     # type: ignore[attr-defined]
+        except BaseException:           # cancelled
+            pool.backpressure.remove_submitter(lane, waiter)     # type: ignore[attr-defined]
+            raise
 
     # -- its loop ----------------------------------------------------------------------------------
 

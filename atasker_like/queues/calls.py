@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "InitializerState",
+__all__ = ["DEFAULT_PRIORITY", "Keyed", "OF_A_CALL", "PLAIN", "InitializedCall", "InitializerState",
            "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors",
            "unknown_keyword"]
 
@@ -30,6 +30,11 @@ __all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "Initializer
 DEFAULT_PRIORITY = 3
 
 PLAIN = TaskOptions()
+
+#: The ways out for :func:`check_names`, if the keywords of a call are options.
+OF_A_CALL = ("give the option as opts=TaskOptions({0}=...), and the parameter with "
+             "functools.partial(function, {0}=...)")
+
 #: The most calls that are submitted together.
 CHUNK = 512
 

@@ -20,8 +20,8 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError, SupervisorEr
 from ..options import TaskOptions
 from ..pools.cancelling import cancel_many
 from .bound import QueueTask
-from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, Keyed, check_names,
-                    iter_calls, merge, report_errors)
+from .calls import (DEFAULT_PRIORITY, OF_A_CALL, PLAIN, InitializedCall, InitializerState, Keyed,
+                    check_names, iter_calls, merge, report_errors)
 from .checkpoint import records_of
 from .config import QueueConfig
 from .handles import make_handles
@@ -106,9 +106,7 @@ class Submitter(QueueConfig):
         try:
             if options:
                 opts = merge(opts, options, self._option_owner(), fn)
-                check_names(fn, open_parameters(fn, len(args)), options,
-                            "give the option as opts=TaskOptions({0}=...), and the parameter with "
-                            "functools.partial(function, {0}=...)")
+                check_names(fn, open_parameters(fn, len(args)), options, OF_A_CALL)
             return self._submit_call(fn, opts, args, None)
         except SupervisorError as error:
             cut_frames(error)
@@ -565,14 +563,13 @@ def _store(restored: list[Task[Any]], spec: TaskSpec) -> None:
                 recorder.on_finished(task)
 
 
-def _checked_group(tasks: Any) -> Iterable[Any]:
+def _checked_group(tasks: Any) -> Any:
     if callable(tasks) or isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise InvalidTypeError("group takes a function and items, or an iterable of (function, "
                                "*args)"
                                + ("; the items are missing" if callable(tasks)
                                   else f", not {type(tasks).__name__}"))
-    several: Iterable[Any] = tasks
-    return several
+    return tasks
 
 
 def _without_known_by(calls: list[Call]) -> list[Any]:
