@@ -219,11 +219,10 @@ class SQLiteBackend(Backend):
                 if self._writer is None:
                     self._writer = self._open_writer()
                 database = self._writer
-                if wait:
-                    database.execute("BEGIN IMMEDIATE")
-                else:
+                if not wait:
                     database.execute("PRAGMA busy_timeout = 0")
-                    database.execute("BEGIN IMMEDIATE")     # on an error the connection is closed
+                database.execute("BEGIN IMMEDIATE")     # on an error the connection is closed
+                if not wait:
                     database.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
                 self._in_transaction = True
                 try:
