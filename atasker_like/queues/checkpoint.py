@@ -294,7 +294,8 @@ class FunctionRecords:
     def __init__(self, checkpoint: Checkpoint, function: str) -> None:
         self._checkpoint = checkpoint
         self._function = function
-        self._known: dict[bytes, bytes] = dict(
+        #: The calls that have succeeded before, by key, each with its pickled value.
+        self.known: dict[bytes, bytes] = dict(
             checkpoint._execute("SELECT input, value FROM done WHERE function=?", (function,)))
 
     def key(self, call: Call) -> bytes:
@@ -307,13 +308,9 @@ class FunctionRecords:
             raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be "
                                    f"pickled, so it could not be known again: {error}") from error
 
-    def has(self, key: bytes) -> bool:
-        """Return True if the call has succeeded before."""
-        return key in self._known
-
     def value(self, key: bytes) -> Any:
         """Return the stored value of a call."""
-        packed = self._known[key]
+        packed = self.known[key]
         if not packed:
             return None             # the checkpoint stores no values
         try:

@@ -478,7 +478,7 @@ class Submitter(QueueConfig):
         keys = [page.key(call) for call in calls]
         # Restored first, so that an unreadable value is an error before anything is submitted.
         tasks = [_restored_task(spec, f"{next(self._restored):08x}{self._key}", page.value(key))
-                 if page.has(key) else task
+                 if key in page.known else task
                  for key, task in zip(keys, tasks)]
         missing = [task for task in tasks if not task.done()]
         _store([task for task in tasks if task.done()], spec)
