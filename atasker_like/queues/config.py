@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig"]
 
-MODES = ("finite", "infinite")
 FAIL_POLICIES = ("continue", "fail_first")
-ON_TIMEOUT = ("complete", "cancel")
 
 ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", "rate", "burst",
              "initializer",
@@ -46,9 +44,9 @@ class QueueConfig:
         self.workers: int | None = None if workers is None else count("workers", workers)
         self.size: int = count("size", size, 0)
         self.timeout: float | None = seconds_or_none("timeout", timeout, above=True)
-        self.mode: str = one_of("mode", mode, MODES)
+        self.mode: str = one_of("mode", mode, ("finite", "infinite"))
         self.fail_policy: str = one_of("fail_policy", fail_policy, FAIL_POLICIES)
-        self.on_timeout: str = one_of("on_timeout", on_timeout, ON_TIMEOUT)
+        self.on_timeout: str = one_of("on_timeout", on_timeout, ("complete", "cancel"))
         self.rate: float | None = None if rate is None else _checks.rate("rate", rate)
         self.burst: int = count("burst", burst)
         _checks.number("burst", burst, 1)          # no float could hold a larger one
