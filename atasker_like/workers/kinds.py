@@ -192,7 +192,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker[P, T_co]):
             if session is not None and session.active:
                 self._worker_open_scheduled(session)
                 if scheduled.is_closed:
-                    session.request_step()      # it sees that, and the worker stops
+                    self._worker_notify()      # the trigger sees that, and the worker stops
 
     def _worker_warn_if_stuck(self, queue: Any) -> None:
         """Warn that a put is about to block until another thread starts the worker."""

@@ -141,8 +141,8 @@ class FetchTrigger(QueueTrigger):
         super().__init__()
         self._worker = worker
         self._queue: Any = worker._worker_queue
-        # The fetched items. As long as there is one, a run is due: a note could stand for two of
-        # them, of which the run takes one.
+        # The fetched items. As long as there is one, a run is due, since a note could stand for two
+        # of them.
         self._items: deque[Any] = worker._worker_returned_items
         self._holding: set[FetchTrigger] = worker._worker_holding
         self._loop = loop
@@ -154,9 +154,6 @@ class FetchTrigger(QueueTrigger):
         self._has_begun = False             # the first step of the task has run
         self._backoff = Backoff()
 
-    def note(self) -> None:
-        """Do nothing: the ``get()`` of the queue notices."""
-
     def hold(self, has_item: bool) -> None:
         """Note if the ``get()`` holds an item that it has taken. (queue's lock held)"""
         if has_item:
@@ -165,13 +162,15 @@ class FetchTrigger(QueueTrigger):
             self._holding.discard(self)
 
     def may_be_due(self) -> bool:
-        return bool(self._items) and not self.is_exhausted()
+        # After a note, too: schedule() looks whether the loop is closed.
+        return bool(self._notes or self._items) and not self.is_exhausted()
 
     def is_due(self, now: float) -> bool:
+        self._notes.clear()
         return self.may_be_due()
 
     def may_repeat(self) -> bool:
-        return self.may_be_due()
+        return bool(self._items) and not self.is_exhausted()
 
     def begin(self, session: WorkerSession) -> None:
         self._session = session

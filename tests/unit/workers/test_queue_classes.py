@@ -8,6 +8,7 @@ import pytest
 from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
 from atasker_like.workers.loop_queues import FetchTrigger
 from tests.support import PATIENCE
+from tests.support.gates import Hold
 from tests.support.internals.worker import returned_items_of, scheduled_of
 from tests.support.threads import join, started, wait_for
 
@@ -556,6 +557,26 @@ def test_worker_whose_loop_is_closed_during_a_get_stops_at_the_next_item(supervi
     assert over.wait(PATIENCE)
     thread.join(PATIENCE)
     worker.put_threadsafe(1)
+    assert worker.wait_until_stop(PATIENCE)
+    assert supervisor.stop(wait=PATIENCE).items_left == 1
+
+
+def test_item_put_while_a_worker_waits_for_its_closed_loop_stops_the_worker(supervisor,
+                                                                            monkeypatch):
+    hold, schedule = Hold(), FetchTrigger.schedule
+
+    def schedule_and_hold(trigger, session):
+        schedule(trigger, session)
+        hold()
+
+    monkeypatch.setattr(FetchTrigger, "schedule", schedule_and_hold)
+    worker = background_worker(coroutine_function, q=Awaited, supervisor=supervisor)
+    loop = asyncio.new_event_loop()
+    worker.start(_loop=loop)
+    hold.reached()
+    loop.close()
+    worker.put_threadsafe(1)        # the timer's thread has not given the session back
+    hold.go()
     assert worker.wait_until_stop(PATIENCE)
     assert supervisor.stop(wait=PATIENCE).items_left == 1
 
