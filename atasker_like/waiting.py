@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from threading import Lock
 
-from ._checks import cut_frames, flag, in_seconds
+from ._checks import cut_frames, ends_traceback, flag, in_seconds
 from ._core_errors import ExecutionError, SupervisorError, WaitTimeoutError
 from ._generics import Generic, T_co
 from ._inspect import has_method
@@ -205,22 +205,52 @@ class _WaitSet:
         self._entries.clear()
 
 
-class _CompletionQueue:
-    """Tasks in the order in which they end, for one thread that takes them.
+class _EndedTasks:
+    """Tasks in the order in which they end, for one caller that takes them.
 
     :param things: tasks, and views of tasks.
-    :param all_needed: True if the thread goes on only when all of them have ended.
+    :param all_needed: True if the caller goes on only when all of them have ended.
+    :param put: called with the position of each task that ends, or with None for a poke.
     """
 
-    def __init__(self, things: list[Any], all_needed: bool = False) -> None:
+    def __init__(self, things: list[Any], all_needed: bool,
+                 put: Callable[[int | None], Any]) -> None:
         # Shared without a lock, since a signal handler may end a task at any line: append() and
-        # popleft() are atomic. A wake-up too many only has the thread check once more.
+        # popleft() are atomic. A wake-up too many only has the caller check once more.
         self._ended: deque[int | None] = deque()        # positions; None is a poke
-        self._wakeup = Lock()           # held; released when a task has ended
-        self._wakeup.acquire()
         self._all_needed = all_needed
         self._checked = False           # for tasks that nothing is going to run
-        self.awaited = _WaitSet(things, self._put)
+        self._post = put
+        self.awaited = _WaitSet(things, put)
+
+    def poke(self) -> None:
+        """End the wait, or the next one, although no task has ended: :meth:`take` gives None.
+
+        Any thread may call it.
+        """
+        self._post(None)
+
+    def has_more(self) -> bool:
+        """Return True if :meth:`take` has something to give."""
+        return bool(self._ended)
+
+    def take(self) -> Any:
+        """Return the object that has ended next, after a wait."""
+        position = self._ended.popleft()
+        return None if position is None else self.awaited.take(position)
+
+    def close(self) -> None:
+        """Forget the tasks that have not ended."""
+        self.awaited.close()
+
+
+class _CompletionQueue(_EndedTasks):
+    """Tasks in the order in which they end, for one thread."""
+
+    def __init__(self, things: list[Any], all_needed: bool = False) -> None:
+        self._wakeup = Lock()           # held; released when a task has ended
+        self._wakeup.acquire()
+        super().__init__(things, all_needed, self._put)
 
     def _put(self, position: int | None) -> None:
         self._ended.append(position)
@@ -246,41 +276,18 @@ class _CompletionQueue:
                 break
         return bool(self._ended)
 
-    def poke(self) -> None:
-        """End the wait, or the next one, although no task has ended: :meth:`take` gives None."""
-        self._put(None)
 
-    def has_more(self) -> bool:
-        """Return True if :meth:`take` has something to give."""
-        return bool(self._ended)
-
-    def take(self) -> Any:
-        """Return the object that has ended next, after :meth:`wait`."""
-        position = self._ended.popleft()
-        return None if position is None else self.awaited.take(position)
-
-    def close(self) -> None:
-        """Forget the tasks that have not ended."""
-        self.awaited.close()
-
-
-class _CoCompletionQueue:
-    """Tasks in the order in which they end, for one coroutine that takes them.
-
-    :param things: tasks, and views of tasks.
-    """
+class _CoCompletionQueue(_EndedTasks):
+    """Tasks in the order in which they end, for one coroutine."""
 
     def __init__(self, things: list[Any], all_needed: bool = False) -> None:
         from asyncio import get_running_loop
 
         from .engine.loop_mailbox import mailbox_of
 
-        self._ended: deque[int | None] = deque()        # positions; None is a poke
         self._next_end = FutureWaiter()
         self._mailbox = mailbox_of(get_running_loop())
-        self._all_needed = all_needed
-        self._checked = False           # for tasks that nothing is going to run
-        self.awaited = _WaitSet(things, partial(self._mailbox.post, self._put))
+        super().__init__(things, all_needed, partial(self._mailbox.post, self._put))
 
     def _put(self, position: int | None) -> None:
         self._ended.append(position)
@@ -303,23 +310,6 @@ class _CoCompletionQueue:
                                   deadline if until is None else until, certain):
                 break
         return bool(self._ended)
-
-    def poke(self) -> None:
-        """Do as :meth:`_CompletionQueue.poke`, in any thread."""
-        self._mailbox.post(self._put, None)
-
-    def has_more(self) -> bool:
-        """Return True if :meth:`take` has something to give."""
-        return bool(self._ended)
-
-    def take(self) -> Any:
-        """Return the object that has ended next, after :meth:`wait`."""
-        position = self._ended.popleft()
-        return None if position is None else self.awaited.take(position)
-
-    def close(self) -> None:
-        """Forget the tasks that have not ended."""
-        self.awaited.close()
 
 
 def shows_progress(progress: Any) -> bool:
@@ -387,6 +377,7 @@ if TYPE_CHECKING:
                      timeout: Seconds | None = None) -> _Completed[Any]: ...
 
 
+@ends_traceback
 def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Completed[Any]:
     """Iterate over tasks in the order in which they end.
 
@@ -401,13 +392,8 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Compl
     >>> [task.value() for task in as_completed([background_task(abs)(-5)])]
     [5]
     """
-    try:
-        deadline = deadline_of(timeout)
-        things = _ungrouped(tasks, "as_completed")[0]
-    except SupervisorError as error:
-        cut_frames(error)
-        raise
-    return _Completed(things, deadline, timeout)
+    deadline = deadline_of(timeout)
+    return _Completed(_ungrouped(tasks, "as_completed")[0], deadline, timeout)
 
 
 def _ungrouped(tasks: Any, function: str) -> tuple[list[Any], list[Task[Any]]]:
@@ -566,6 +552,7 @@ if TYPE_CHECKING:
                         timeout: Seconds | None = None) -> AsyncIterator[Any]: ...
 
 
+@ends_traceback
 def co_as_completed(tasks: Iterable[Any],
                     timeout: Seconds | None = None) -> AsyncIterator[Any]:
     """Iterate over tasks as :func:`as_completed`, with ``async for`` only.
@@ -582,13 +569,8 @@ def co_as_completed(tasks: Iterable[Any],
     >>> sorted(asyncio.run(main()))
     [2, 4]
     """
-    try:
-        deadline = deadline_of(timeout)
-        pending = _ungrouped(tasks, "co_as_completed")[1]
-    except SupervisorError as error:
-        cut_frames(error)
-        raise
-    return _co_as_completed(pending, deadline, timeout)
+    deadline = deadline_of(timeout)
+    return _co_as_completed(_ungrouped(tasks, "co_as_completed")[1], deadline, timeout)
 
 
 async def _co_as_completed(things: list[Any], deadline: float | None,
