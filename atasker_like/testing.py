@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import closing, contextmanager
 
 from .engine.current import report_progress
 from .engine.task import Progress
@@ -32,7 +33,7 @@ from .tasks import BoundTask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
     from .results import Backend
 
@@ -116,7 +117,7 @@ class BackendContract:
     # -- texts by id ---------------------------------------------------------------------------
 
     def test_what_is_written_is_read(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             one, other, unknown = _ids(3)
             backend.write([(one, '{"state":"STARTED"}'), (other, '{"state":"RETRY"}')])
             _same(backend.read(one), '{"state":"STARTED"}')
@@ -124,11 +125,11 @@ class BackendContract:
             _same(backend.read(unknown), None)
 
     def test_nothing_to_write(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             backend.write([])
 
     def test_the_last_text_of_an_id_counts(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             one, = _ids(1)
             backend.write([(one, "1"), (one, "2")])
             _same(backend.read(one), "2")
@@ -136,14 +137,14 @@ class BackendContract:
             _same(backend.read(one), "3")
 
     def test_many_at_once(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             ids = _ids(2000)
             backend.write([(task_id, str(number)) for number, task_id in enumerate(ids)])
             _same([backend.read(task_id) for task_id in ids],
                   [str(number) for number in range(len(ids))])
 
     def test_ids_of_all_kinds(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             start, = _ids(1)
             ends = ("", "a", "A", "%", "_", "'; --", '"', "\\", " ", "/", "*", ":", "\u00e9",
                     "e\u0301", "\U0001f40c", "x" * 300)
@@ -157,7 +158,7 @@ class BackendContract:
     def test_ids_are_listed_once_each(self) -> None:
         if not self.listing:
             return
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             ids = _ids(1500)
             backend.write([(task_id, "1") for task_id in ids])
             backend.write([(ids[0], "2")])
@@ -168,7 +169,7 @@ class BackendContract:
     def test_forgotten_ids_are_not_listed(self) -> None:
         if not (self.listing and self.expiring):
             return
-        with _closing(self.make_backend(ttl=100)) as backend:
+        with closing(self.make_backend(ttl=100)) as backend:
             one, other = _ids(2)
             backend.write([(one, "1")])
             self.let_pass(backend, 60)
@@ -177,21 +178,21 @@ class BackendContract:
             _same(list(filter((one, other).__contains__, backend.keys())), [other])
 
     def test_a_large_text(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             one, = _ids(1)
             text = '{"state":"SUCCESS","result":"' + "x" * (1 << 20) + '"}'
             backend.write([(one, text)])
             _same(backend.read(one) == text, True)
 
     def test_what_is_deleted_is_gone(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             one, other = _ids(2)
             backend.write([(one, "1"), (other, "2")])
             _same((backend.delete(one), backend.delete(one)), (True, False))
             _same((backend.read(one), backend.read(other)), (None, "2"))
 
     def test_threads_at_once(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             ids = [_ids(50) for _ in range(6)]
             errors: list[BaseException] = []
 
@@ -223,7 +224,7 @@ class BackendContract:
         backend.close()
 
     def test_a_closed_backend_opens_again(self) -> None:
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             one, = _ids(1)
             backend.close()
             backend.write([(one, "1")])
@@ -233,19 +234,19 @@ class BackendContract:
         if not self.lasting:
             return
         one, other = _ids(2)
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             backend.write([(one, "1")])
-            with _closing(self.make_backend()) as second:
+            with closing(self.make_backend()) as second:
                 _same(second.read(one), "1")
                 second.write([(other, "2")])
             _same(backend.read(other), "2")
-        with _closing(self.make_backend()) as backend:
+        with closing(self.make_backend()) as backend:
             _same((backend.read(one), backend.read(other)), ("1", "2"))
 
     def test_results_expire(self) -> None:
         if not self.expiring:
             return
-        with _closing(self.make_backend(ttl=100)) as backend:
+        with closing(self.make_backend(ttl=100)) as backend:
             one, other = _ids(2)
             backend.write([(one, "1")])
             self.let_pass(backend, 60)
@@ -264,7 +265,7 @@ class BackendContract:
                   [1, [2, {"a": None}]], {"key": [1.5, "x"]}]
 
         async def check() -> None:
-            with _closing(self.make_backend()) as backend:
+            with closing(self.make_backend()) as backend:
                 await backend.connect()
                 _same(await backend.healthcheck(), True)
                 for value in values:
@@ -283,7 +284,7 @@ class BackendContract:
 
     def test_what_describes_a_task_comes_back(self) -> None:
         async def check() -> None:
-            with _closing(self.make_backend()) as backend:
+            with closing(self.make_backend()) as backend:
                 one, other = _ids(2)
                 described: dict[str, Any] = dict(
                     name="f", time_queued=1.5, time_started=2.5, attempts=2,
@@ -301,7 +302,7 @@ class BackendContract:
 
     def test_errors_come_back_as_they_were(self) -> None:
         async def check() -> None:
-            with _closing(self.make_backend()) as backend:
+            with closing(self.make_backend()) as backend:
                 for error, kind, message in (
                         (ValueError("bad", 1), ValueError, "('bad', 1)"),
                         (KeyError("k"), KeyError, "'k'"),
@@ -325,7 +326,7 @@ class BackendContract:
     # -- with a supervisor ---------------------------------------------------------------------
 
     def test_results_of_tasks(self) -> None:
-        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+        with closing(self.make_backend()) as backend, _supervised(backend) as supervisor:
             good = supervisor.put_task(pow, (2, 5))
             bad = supervisor.put_task(int, ("x",))
             opaque = supervisor.put_task(_Opaque, (5,))
@@ -343,18 +344,17 @@ class BackendContract:
             _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
             _raises(ResultNotStoredError, "<opaque 5>", lambda: _kept(ids[2], backend))
             _raises(TaskCancelledError, "cancelled", lambda: _kept(ids[3], backend))
-        with _closing(self.make_backend() if self.lasting else backend) as backend:
+        with closing(self.make_backend() if self.lasting else backend) as backend:
             if self.lasting:
                 _same(_kept(ids[0], backend), 32)
                 _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
 
     def test_name_times_and_arguments_of_tasks(self) -> None:
-        with _closing(self.make_backend(arguments=True)) as backend, \
-                _Supervised(backend) as supervisor:
+        with closing(self.make_backend(arguments=True)) as backend, \
+                _supervised(backend) as supervisor:
             task = BoundTask(_double, TaskOptions(), None, None, None, supervisor)(number=4)
             task.value(PATIENCE)
-            backend.flush(PATIENCE)
-            found = backend.codec.decode(task.id, backend.read(task.id))
+            found = _stored(task.id, backend)
             _same((found.name, found.result, found.attempts, found.args, found.kwargs),
                   ("_double", 8, 1, (), {"number": 4}))
             times: list[Any] = [found.time_queued, found.time_started, found.time_completed]
@@ -364,7 +364,7 @@ class BackendContract:
                 _same(task.id in backend.ids(), True)
 
     def test_progress_of_tasks(self) -> None:
-        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+        with closing(self.make_backend()) as backend, _supervised(backend) as supervisor:
             begun, go_on = threading.Event(), threading.Event()
 
             def report() -> None:
@@ -376,17 +376,15 @@ class BackendContract:
 
             task = supervisor.put_task(report)
             begun.wait(PATIENCE)
-            backend.flush(PATIENCE)
-            found = backend.codec.decode(task.id, backend.read(task.id))
+            found = _stored(task.id, backend)
             _same((found.state, found.progress), (TaskState.STARTED, Progress(1, 2, "half")))
             go_on.set()
             task.value(PATIENCE)
-            backend.flush(PATIENCE)
-            found = backend.codec.decode(task.id, backend.read(task.id))
+            found = _stored(task.id, backend)
             _same(found.progress, Progress(2, 2, None))
 
     def test_tasks_are_cancelled_by_their_ids(self) -> None:
-        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+        with closing(self.make_backend()) as backend, _supervised(backend) as supervisor:
             task = supervisor.put_task(abs, (-1,), delay=1000)
             _same(SyncResult(task.id, backend).cancel(), True)
             _same(task.wait(PATIENCE).status, "cancelled")
@@ -396,7 +394,7 @@ class BackendContract:
             _raises(TaskNotFoundError, "no process can be asked", unknown.cancel)
 
     def test_what_is_to_be_ignored_is(self) -> None:
-        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+        with closing(self.make_backend()) as backend, _supervised(backend) as supervisor:
             task = BoundTask(abs, TaskOptions(ignore_result=True), None, None, None, supervisor)(-1)
             task.value(PATIENCE)
             backend.flush(PATIENCE)
@@ -404,8 +402,8 @@ class BackendContract:
             _same(SyncResult(task.id, backend).state(), TaskState.PENDING)
 
     def test_pickles_for_who_asks_for_them(self) -> None:
-        with _closing(self.make_backend(serializer="pickle")) as backend:
-            with _Supervised(backend) as supervisor:
+        with closing(self.make_backend(serializer="pickle")) as backend:
+            with _supervised(backend) as supervisor:
                 tasks = [supervisor.put_task(_Opaque, (5,)), supervisor.put_task(tuple, ([1, 2],)),
                          supervisor.put_task(abs, (-1,))]
                 for task in tasks:
@@ -414,13 +412,13 @@ class BackendContract:
                 _same([_kept(task.id, backend) for task in tasks], [_Opaque(5), (1, 2), 1])
             _same([_kept(task.id, backend) for task in tasks], [_Opaque(5), (1, 2), 1])
             if self.lasting:
-                with _closing(self.make_backend()) as careful:
+                with closing(self.make_backend()) as careful:
                     _raises(ResultNotStoredError, "as a pickle",
                             lambda: _kept(tasks[0].id, careful))
 
     def test_many_tasks(self) -> None:
-        with _closing(self.make_backend()) as backend:
-            with _Supervised(backend) as supervisor:
+        with closing(self.make_backend()) as backend:
+            with _supervised(backend) as supervisor:
                 double = BoundTask(_double, TaskOptions(), None, None, None, supervisor)
                 tasks = [double(number) for number in range(1000)]
                 ids = [task.id for task in tasks]
@@ -438,36 +436,26 @@ def _kept(task_id: str, backend: Backend) -> Any:
     return SyncResult(task_id, backend).get(0)
 
 
+def _stored(task_id: str, backend: Backend) -> StoredResult:
+    """Return what the backend holds of a task, after a flush."""
+    backend.flush(PATIENCE)
+    return backend.codec.decode(task_id, backend.read(task_id))
+
+
 def _double(number: int) -> int:
     return 2 * number
 
 
-class _Supervised:
-    """A supervisor whose results go to a backend, stopped at the end of the block."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._supervisor = TaskSupervisor(pool_size=2)
-        self._supervisor.set_result_backend(backend)
-
-    def __enter__(self) -> TaskSupervisor:
-        return self._supervisor
-
-    def __exit__(self, *error: Any) -> None:
-        self._supervisor.stop(wait=PATIENCE)
-        self._supervisor.set_result_backend(None)
-
-
-class _closing:
-    """Closes a backend at the end of the block."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def __enter__(self) -> Backend:
-        return self._backend
-
-    def __exit__(self, *error: Any) -> None:
-        self._backend.close()
+@contextmanager
+def _supervised(backend: Backend) -> Iterator[TaskSupervisor]:
+    """Enter a supervisor whose results go to a backend, stopped at the end of the block."""
+    supervisor = TaskSupervisor(pool_size=2)
+    supervisor.set_result_backend(backend)
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop(wait=PATIENCE)
+        supervisor.set_result_backend(None)
 
 
 def _ids(count: int) -> list[str]:
