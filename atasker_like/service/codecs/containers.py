@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRAYS", "OBJECTS", "ArrayCodec", "ObjectCodec", "TupleCodec"]
 
-#: The types that are arrays in JSON: the type that values must have, and the type to decode to.
-ARRAYS: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
-    list: (list, list), set: (set, set), frozenset: (frozenset, frozenset),
-    collections.abc.Sequence: (collections.abc.Sequence, list),
-    collections.abc.MutableSequence: (collections.abc.MutableSequence, list),
-    collections.abc.Iterable: (collections.abc.Iterable, list),
-    collections.abc.Collection: (collections.abc.Collection, list),
-    collections.abc.Set: (collections.abc.Set, frozenset),
-    collections.abc.MutableSet: (collections.abc.MutableSet, set),
+#: The types that are arrays in JSON, each with the type to decode to.
+ARRAYS: dict[Any, Callable[[Any], Any]] = {
+    list: list, set: set, frozenset: frozenset,
+    collections.abc.Sequence: list, collections.abc.MutableSequence: list,
+    collections.abc.Iterable: list, collections.abc.Collection: list,
+    collections.abc.Set: frozenset, collections.abc.MutableSet: set,
 }
 
 #: The types that are objects in JSON.

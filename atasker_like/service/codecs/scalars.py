@@ -90,35 +90,46 @@ class _FloatCodec(Codec):
         return "Infinity" if number > 0 else "-Infinity"
 
 
-class _TextCodec(Codec):
-    """Values that are text in JSON."""
+class _ConvertedCodec(Codec):
+    """Values that have another type in JSON.
 
-    def __init__(self, kind: type, wanted: str, parse: Callable[[str], Any],
-                 format: Callable[[Any], Any] = str) -> None:
-        super().__init__(kind.__name__, generality=4)
+    :param kind: the type of the values, or several.
+    :param json_name: what :meth:`decode` takes, in words.
+    :param parse: makes a value of JSON data, or raises an error.
+    :param format: makes JSON data of a value.
+    :param json_types: the types of the JSON data.
+    :param python_name: what :meth:`encode` takes, in words; by default the JSON data.
+    """
+
+    def __init__(self, name: str, kind: Any, json_name: str, parse: Callable[[Any], Any],
+                 format: Callable[[Any], Any] = str, json_types: tuple[type, ...] = (str,),
+                 python_name: str = "") -> None:
+        super().__init__(name, generality=4)
         self._kind = kind
-        self._wanted = wanted
+        self._json_name = json_name
         self._parse = parse
         self._format = format
+        self._json_types = json_types
+        self._python_name = python_name or json_name
 
     def decode(self, value: Any) -> Any:
-        if type(value) is not str:
-            mismatch(self._wanted, value)
-        try:
-            return self._parse(value)
-        except (ValueError, ArithmeticError, OverflowError):
-            mismatch(self._wanted, value)
+        if type(value) in self._json_types:
+            try:
+                return self._parse(value)
+            except (ValueError, ArithmeticError):
+                pass
+        mismatch(self._json_name, value)
 
     def encode(self, value: Any) -> Any:
         if not isinstance(value, self._kind):
-            mismatch(self._wanted, value)
+            mismatch(self._python_name, value)
         return self._format(value)
 
 
-class _DateCodec(_TextCodec):
+class _DateCodec(_ConvertedCodec):
     def encode(self, value: Any) -> Any:
         if isinstance(value, datetime.datetime):        # which is a subclass, and has a time
-            mismatch(self._wanted, value)
+            mismatch(self._python_name, value)
         return super().encode(value)
 
 
@@ -130,55 +141,32 @@ def _parse_iso(kind: Any) -> Callable[[str], Any]:
     return parse
 
 
-class _DecimalCodec(Codec):
-    def decode(self, value: Any) -> decimal.Decimal:
-        if type(value) is int or type(value) is str and len(value) <= 4300:
-            try:
-                return decimal.Decimal(value)
-            except decimal.InvalidOperation:
-                pass
-        mismatch("a decimal number as text", value)
-
-    def encode(self, value: Any) -> str:
-        if not isinstance(value, decimal.Decimal):
-            mismatch("a Decimal", value)
-        return str(value)
+def _parse_decimal(value: Any) -> decimal.Decimal:
+    if type(value) is str and len(value) > 4300:
+        raise ValueError("too many digits")
+    return decimal.Decimal(value)
 
 
-class _TimedeltaCodec(Codec):
-    def decode(self, value: Any) -> datetime.timedelta:
-        if type(value) is int or type(value) is float:
-            try:
-                return datetime.timedelta(seconds=value)
-            except (OverflowError, ValueError):
-                pass
-        mismatch("a number of seconds", value)
-
-    def encode(self, value: Any) -> Any:
-        if not isinstance(value, datetime.timedelta):
-            mismatch("a timedelta", value)
-        if not value.microseconds:
-            return value.days * 86400 + value.seconds
-        seconds = value.total_seconds()
-        if datetime.timedelta(seconds=seconds) != value:
-            raise FieldError("takes a timedelta that is exact in seconds as a float",
-                             f", not {value!r}")
-        return seconds
+def _parse_timedelta(value: float) -> datetime.timedelta:
+    return datetime.timedelta(seconds=value)
 
 
-class _BytesCodec(Codec):
-    def decode(self, value: Any) -> bytes:
-        if type(value) is str:
-            try:
-                return base64.b64decode(value, validate=True)
-            except ValueError:
-                pass
-        mismatch("bytes as base64 text", value)
+def _format_timedelta(value: datetime.timedelta) -> float:
+    if not value.microseconds:
+        return value.days * 86400 + value.seconds
+    seconds = value.total_seconds()
+    if datetime.timedelta(seconds=seconds) != value:
+        raise FieldError("takes a timedelta that is exact in seconds as a float",
+                         f", not {value!r}")
+    return seconds
 
-    def encode(self, value: Any) -> str:
-        if not isinstance(value, (bytes, bytearray)):
-            mismatch("bytes", value)
-        return base64.b64encode(value).decode("ascii")
+
+def _parse_bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _format_bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
 
 
 class _AnyCodec(Codec):
@@ -218,16 +206,21 @@ SIMPLE: dict[Any, Codec] = {
     bool: _ExactCodec("bool", bool, "true or false", "True or False"),
     type(None): _ExactCodec("None", type(None), "null", "None", 0),
     float: _FloatCodec("float", 3),
-    bytes: _BytesCodec("bytes", 4),
-    datetime.datetime: _TextCodec(datetime.datetime, "a date and time in ISO 8601",
-                                  _parse_iso(datetime.datetime), datetime.datetime.isoformat),
-    datetime.date: _DateCodec(datetime.date, "a date in ISO 8601",
+    bytes: _ConvertedCodec("bytes", (bytes, bytearray), "bytes as base64 text", _parse_bytes,
+                           _format_bytes, python_name="bytes"),
+    datetime.datetime: _ConvertedCodec("datetime", datetime.datetime,
+                                       "a date and time in ISO 8601",
+                                       _parse_iso(datetime.datetime), datetime.datetime.isoformat),
+    datetime.date: _DateCodec("date", datetime.date, "a date in ISO 8601",
                               datetime.date.fromisoformat, datetime.date.isoformat),
-    datetime.time: _TextCodec(datetime.time, "a time in ISO 8601",
-                              _parse_iso(datetime.time), datetime.time.isoformat),
-    datetime.timedelta: _TimedeltaCodec("timedelta", 4),
-    decimal.Decimal: _DecimalCodec("Decimal", 4),
-    uuid.UUID: _TextCodec(uuid.UUID, "a UUID", uuid.UUID),
+    datetime.time: _ConvertedCodec("time", datetime.time, "a time in ISO 8601",
+                                   _parse_iso(datetime.time), datetime.time.isoformat),
+    datetime.timedelta: _ConvertedCodec("timedelta", datetime.timedelta, "a number of seconds",
+                                        _parse_timedelta, _format_timedelta, (int, float),
+                                        "a timedelta"),
+    decimal.Decimal: _ConvertedCodec("Decimal", decimal.Decimal, "a decimal number as text",
+                                     _parse_decimal, str, (str, int), "a Decimal"),
+    uuid.UUID: _ConvertedCodec("UUID", uuid.UUID, "a UUID", uuid.UUID),
     typing.Any: ANY,
     object: ANY,
 }

@@ -12,7 +12,6 @@ import collections.abc
 import dataclasses
 import enum
 import functools
-import sys
 import types
 import typing
 
@@ -321,7 +320,7 @@ def codec_for(annotation: Any) -> Codec:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is not None and hasattr(annotation, "__metadata__"):      # Annotated
         return codec_for(arguments[0])
-    if _is_union(origin):
+    if origin in _UNIONS:
         return _union_codec(arguments)
     if origin is typing.Literal:
         return LiteralCodec(arguments)
@@ -334,7 +333,7 @@ def codec_for(annotation: Any) -> Codec:
                   if not isinstance(argument, typing.TypeVar)]
         if plain in OBJECTS:
             return ObjectCodec(*(codecs or (SIMPLE[str], ANY)))
-        return ArrayCodec(*ARRAYS[plain], codecs[0] if codecs else ANY)
+        return ArrayCodec(plain, ARRAYS[plain], codecs[0] if codecs else ANY)
     if isinstance(plain, type):
         if issubclass(plain, enum.Enum):
             return EnumCodec(plain)
@@ -343,10 +342,8 @@ def codec_for(annotation: Any) -> Codec:
     raise _no_codec(annotation)
 
 
-def _is_union(origin: Any) -> bool:
-    if origin is typing.Union:
-        return True
-    return sys.version_info >= (3, 10) and origin is types.UnionType
+#: ``Union[A, B]``; and ``A | B``, from Python 3.10 on.
+_UNIONS: tuple[Any, ...] = (typing.Union, getattr(types, "UnionType", typing.Union))
 
 
 def _tuple_codec(annotation: Any, origin: Any, arguments: Sequence[Any]) -> Codec:
