@@ -9,8 +9,8 @@ import builtins
 import sys
 from functools import partial
 
-from ._checks import (count, ends_tracebacks, flag, hashable, integer, nearest, number, one_of,
-                      rate, seconds, seconds_or_none)
+from ._checks import (count, ends_tracebacks, flag, hashable, instance, integer, nearest, number,
+                      one_of, rate, seconds, seconds_or_none)
 from ._core_errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 from ._inspect import class_name, is_a, qualified_names, shown
 from ._log import log
@@ -62,26 +62,6 @@ if TYPE_CHECKING:
         on_full: OnFull
 
 __all__ = ["ON_FULL", "TaskOptions", "check_lane", "check_unknown", "unknown_option"]
-
-_DEFAULTS: dict[str, Any] = {
-    "priority": None,
-    "delay": None,
-    "run_at": None,
-    "timeout": None,
-    "retries": 0,
-    "retry_delay": 0.0,
-    "backoff": 1.0,
-    "max_retry_delay": None,
-    "jitter": 0.0,
-    "retry_on": (Exception,),
-    "ignore_on": (),
-    "name": None,
-    "group_id": None,
-    "must_complete": False,
-    "detached": False,
-    "ignore_result": False,
-    "metadata": None,
-}
 
 #: The longest pause in seconds, some thirty years.
 _LONGEST = 1e9
@@ -209,6 +189,46 @@ def _is_named(error: Any, name: str) -> bool:
     return name in names if "." in name else any(full.rpartition(".")[2] == name for full in names)
 
 
+def _backoff(name: str, value: Any) -> float | str:
+    if not isinstance(value, str):
+        return number(name, value, above=True)
+    if value not in _BACKOFFS:
+        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, _BACKOFFS))} or a "
+                                   f"number above 0, not {value!r}")
+    return value
+
+
+def _jitter(name: str, value: Any) -> float:
+    checked = number(name, value)
+    if checked > 1:
+        raise InvalidArgumentError(f"{name} takes a share between 0 and 1, not {checked!r}")
+    return checked
+
+
+#: Each option: its default, and the check of other values; None if it takes everything.
+_OPTIONS: dict[str, tuple[Any, Callable[[str, Any], Any] | None]] = {
+    "priority": (None, integer),
+    "delay": (None, seconds),
+    "run_at": (None, number),
+    "timeout": (None, partial(seconds_or_none, above=True)),
+    "retries": (0, partial(count, least=0)),
+    "retry_delay": (0.0, seconds),
+    "backoff": (1.0, _backoff),
+    "max_retry_delay": (None, seconds_or_none),
+    "jitter": (0.0, _jitter),
+    "retry_on": ((Exception,), _errors),
+    "ignore_on": ((), _errors),
+    "name": (None, partial(instance, kind=str, what="a string")),
+    "group_id": (None, hashable),
+    "must_complete": (False, flag),
+    "detached": (False, flag),
+    "ignore_result": (False, flag),
+    "metadata": (None, None),
+}
+
+_DEFAULTS = {name: default for name, (default, _) in _OPTIONS.items()}
+
+
 @ends_tracebacks("wants_retry", "retry_pause")
 class TaskOptions:
     """Options of a task, frozen.
@@ -271,7 +291,7 @@ class TaskOptions:
             if name not in _DEFAULTS:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
             if value is not _DEFAULTS[name]:
-                check = _CHECKS.get(name)
+                check = _OPTIONS[name][1]
                 keep(self, name, value if check is None else check(name, value))
         if self.delay is not None and self.run_at is not None:
             raise InvalidArgumentError("delay and run_at exclude each other; give one of them")
@@ -336,49 +356,6 @@ class TaskOptions:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self.as_dict(),))
-
-
-def _backoff(name: str, value: Any) -> float | str:
-    if not isinstance(value, str):
-        return number(name, value, above=True)
-    if value not in _BACKOFFS:
-        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, _BACKOFFS))} or a "
-                                   f"number above 0, not {value!r}")
-    return value
-
-
-def _jitter(name: str, value: Any) -> float:
-    checked = number(name, value)
-    if checked > 1:
-        raise InvalidArgumentError(f"{name} takes a share between 0 and 1, not {checked!r}")
-    return checked
-
-
-def _name(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidTypeError(f"{name} takes a string, not {type(value).__name__}")
-    return value
-
-
-#: The check of each option that does not take everything, for values other than the default.
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "priority": integer,
-    "delay": seconds,
-    "run_at": number,
-    "timeout": partial(seconds_or_none, above=True),
-    "retries": partial(count, least=0),
-    "retry_delay": seconds,
-    "backoff": _backoff,
-    "max_retry_delay": seconds_or_none,
-    "jitter": _jitter,
-    "retry_on": _errors,
-    "ignore_on": _errors,
-    "name": _name,
-    "group_id": hashable,
-    "must_complete": flag,
-    "detached": flag,
-    "ignore_result": flag,
-}
 
 
 def _rebuild(options: dict[str, Any]) -> TaskOptions:
