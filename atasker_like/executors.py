@@ -34,7 +34,7 @@ from .errors import (ClosedError, InvalidArgumentError, InvalidTypeError, PoolBr
 from .options import TaskOptions
 from .pools.cancelling import cancel_unstarted
 from .supervisor import TaskSupervisor
-from .tasks import task_supervisor
+from .tasks import supervisor_or_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,11 +71,7 @@ class _LaneExecutor(Executor):
 
     def _open(self, supervisor: TaskSupervisor | None, max_workers: int | None,
               priority: int | None) -> None:
-        if supervisor is None:
-            supervisor = task_supervisor
-        elif not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
-                                   f"{type(supervisor).__name__}")
+        supervisor = supervisor_or_default(supervisor)
         if max_workers is not None:
             max_workers = _checks.count("max_workers", max_workers)
         self._options = TaskOptions(priority=priority)
@@ -144,7 +140,14 @@ class _LaneExecutor(Executor):
                 return _results(tasks, deadline, None)
             ahead = _checks.count("buffersize", buffersize) * chunksize
             self._submit(spec, islice(calls, ahead), tasks, False)
-            return _results(tasks, deadline, _Supply(self, spec, calls))
+            executor = ref(self)        # an iterator does not keep its executor
+
+            def submit_next() -> None:
+                alive = executor()
+                if alive is not None:
+                    alive._submit(spec, islice(calls, 1), tasks, False)
+
+            return _results(tasks, deadline, submit_next)
         except SupervisorError as error:
             cut_frames(error)
             raise
@@ -270,30 +273,18 @@ def _is_permanent(fn: Any) -> bool:
     return type(fn) is BuiltinFunctionType and isinstance(fn.__self__, ModuleType)
 
 
-class _Supply:
-    """Submits the next call of a map when a result is about to be taken."""
-
-    def __init__(self, executor: _LaneExecutor, spec: TaskSpec,
-                 calls: Iterator[tuple[Any, ...]]) -> None:
-        self._executor = ref(executor)      # an iterator does not keep its executor
-        self._spec = spec
-        self._calls = calls
-
-    def __call__(self, tasks: deque[Task[Any]]) -> None:
-        executor = self._executor()
-        if executor is not None:
-            executor._submit(self._spec, islice(self._calls, 1), tasks, False)
-
-
 def _results(tasks: deque[Task[Any]], deadline: float | None,
-             supply: _Supply | None) -> Iterator[Any]:
-    """Yield values in order. Cancel what has not begun when the iterator is closed."""
+             submit_next: Callable[[], None] | None) -> Iterator[Any]:
+    """Yield values in order. Cancel what has not begun when the iterator is closed.
+
+    :param submit_next: called when a result is about to be taken.
+    """
     try:
         while True:
             if not tasks:
                 return
-            if supply is not None:
-                supply(tasks)
+            if submit_next is not None:
+                submit_next()
             # In no variable, as an iterator keeps no value that it has yielded.
             yield _value(tasks, deadline)
     finally:
@@ -344,19 +335,15 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
         plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
         self._open(supervisor, max_workers, priority)
         ThreadPoolExecutor.__init__(self, max_workers)      # other libraries read its attributes
-        if max_workers is None:
-            self._max_workers = self._slots()
+        if max_workers is None:         # other libraries read it, too
+            pool: Any = self._lane.pool
+            self._max_workers = min(int(pool.run_queue.slots), 1 << 16)
         self._prefix = thread_name_prefix
         self._call_initializer = initializer
         self._arguments = _checks.initargs(initargs)
         if initializer is not None or thread_name_prefix:
             self._thread_numbers = count()
             self._local = threading.local()
-
-    def _slots(self) -> int:
-        """Return the number of slots of the pool, for other libraries to read."""
-        pool: Any = self._lane.pool
-        return min(int(pool.run_queue.slots), 1 << 16)
 
     def _drop_function(self, spec: TaskSpec) -> None:
         spec.target = _SingleCall(spec.target, _nothing)

@@ -70,8 +70,8 @@ class Client:
     def __init__(self, place: Service | AddressLike, token: str | None = None,
                  max_message: int = MAX_MESSAGE) -> None:
         self.place: Service | Address = place if isinstance(place, Service) else Address(place)
-        if token is not None and not isinstance(token, str):
-            raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
+        if token is not None:
+            _checks.instance("token", token, str, "a string")
         self._token = token
         self._max_message = _checks.count("max_message", max_message, 256)
         self._connection: ClientConnection | None = None

@@ -17,7 +17,7 @@ from threading import Lock
 from .. import _checks
 from .._checks import ends_tracebacks
 from ..engine.blocking import block, deadline_of_stop
-from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+from ..errors import InvalidArgumentError, SupervisorStoppedError
 from ..options import unknown_option
 from ..supervisor.schedulers import ManagedWorker
 from .addresses import BACKLOG, Address, bind, cannot_listen
@@ -359,11 +359,10 @@ class Server(ManagedWorker):
             self._no_clients.set()
 
 
-def _token(token: Any) -> bytes | None:
+def _token(token: str | None) -> bytes | None:
     if token is None:
         return None
-    if not isinstance(token, str):
-        raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
+    _checks.instance("token", token, str, "a string")
     if not 8 <= len(token) <= 1000:
         raise InvalidArgumentError("token takes a string of 8 to 1000 characters, "
                                    f"not {len(token)}; secrets.token_urlsafe() makes one")
