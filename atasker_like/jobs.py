@@ -28,6 +28,7 @@ from ._log import log
 from .engine.blocking import Latch, deadline_of_stop
 from .engine.loop_mailbox import mailbox_of
 from .errors import InvalidTypeError, SupervisorStoppedError
+from .loops import call_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -405,10 +406,8 @@ class AsyncJobScheduler:
             return False
         latch = Latch()
         self._waiters.append(latch)
-        try:
-            self._loop.call_soon_threadsafe(_LoopWatch(self.loop_ended).keep, self)
-        except RuntimeError:        # the loop is closed: nothing runs there
-            return True
+        if not call_in(self._loop, _LoopWatch(self.loop_ended).keep, self):
+            return True             # nothing runs in a closed loop
         return latch.wait(deadline)
 
     def loop_ended(self) -> None:

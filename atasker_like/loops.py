@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
         def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]: ...
 
-__all__ = ["ALoop", "LoopRegistry", "unawaited"]
+__all__ = ["ALoop", "LoopRegistry", "call_in", "unawaited"]
 
 
 #: Seconds that cancelled coroutines get to end.
@@ -54,6 +54,15 @@ class _TaskSet:
     def __contains__(self, task: asyncio.Task[Any]) -> bool:
         with self._lock:
             return task in self._tasks
+
+
+def call_in(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> bool:
+    """Have a loop call a function, from any thread; return False if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        return False
+    return True
 
 
 #: Tasks that a loop does not wait for when it is stopped: they may wait without limit.
@@ -179,10 +188,7 @@ class _RunningLoop:
 
     def stop(self, deadline: float | None, cancel_tasks: bool) -> None:
         """Have the loop stop when its tasks have ended. Cancel them at the deadline, or at once."""
-        try:
-            self.loop.call_soon_threadsafe(self._begin_stop, deadline, cancel_tasks)
-        except RuntimeError:                # the application has closed it
-            pass
+        call_in(self.loop, self._begin_stop, deadline, cancel_tasks)
 
     def start(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine and return the future of its end.
@@ -193,22 +199,16 @@ class _RunningLoop:
 
         future: Future[T] = Future()
         self._awaited[future] = coro, None
-        try:
-            if not self._ended:
-                self.loop.call_soon_threadsafe(self._begin, coro, future)
-                return future
-        except RuntimeError:                # the application has closed it
-            pass
+        # The application may have closed the loop.
+        if not self._ended and call_in(self.loop, self._begin, coro, future):
+            return future
         self._awaited.pop(future, None)
         coro.close()
         raise _not_active_error(self._name)
 
     def _cancel(self, task: asyncio.Task[Any], future: Future[Any]) -> None:
         if future.cancelled():
-            try:
-                self.loop.call_soon_threadsafe(task.cancel)
-            except RuntimeError:            # the loop is closed
-                pass
+            call_in(self.loop, task.cancel)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

@@ -12,12 +12,12 @@ import asyncio
 import hmac
 import os
 from contextvars import Context, copy_context
-from threading import Lock
 
 from .. import _checks
 from .._checks import ends_tracebacks
-from ..engine.blocking import block, deadline_of_stop
+from ..engine.blocking import Latch, deadline_of_stop
 from ..errors import InvalidArgumentError, SupervisorStoppedError
+from ..loops import call_in
 from ..options import unknown_option
 from ..supervisor.schedulers import ManagedWorker
 from .addresses import BACKLOG, Address, bind, cannot_listen
@@ -153,18 +153,13 @@ class Server(ManagedWorker):
         """
         loop, lifetime_task, closed = self._loop, self._lifetime_task, self._closed
         deadline = deadline_of_stop(wait)
-        if loop is None or lifetime_task is None or loop.is_closed():
-            return True
-        try:
-            loop.call_soon_threadsafe(self._request_close)
-        except RuntimeError:                # the loop was closed just now
+        if loop is None or lifetime_task is None or not call_in(loop, self._request_close):
             return True
         if wait is False or asyncio._get_running_loop() is loop or self.service._is_running_here():
             return bool(closed.done())
-        released = Lock()
-        released.acquire()
-        closed.add_done_callback(lambda _: released.release())
-        return block(released.acquire, deadline)
+        latch = Latch()
+        closed.add_done_callback(lambda _: latch())
+        return latch.wait(deadline)
 
     def __enter__(self) -> Server:
         return self

@@ -14,6 +14,7 @@ from .._generics import Generic, T_co
 from ..engine.blocking import block, deadline_of, remaining
 from ..errors import (SupervisorBusyError, SupervisorStoppedError, TaskCancelledError,
                       WaitTimeoutError)
+from ..loops import call_in
 from ..supervisor.schedulers import ManagedWorker
 from ..tasks import supervisor_or_default
 from .client import Client, request_of
@@ -85,9 +86,7 @@ class SyncTaskFuture(Generic[T_co]):
             the end of the task; or this is a forked process, and its parent sent the task.
         """
         def acquire(wait: bool, seconds: float = -1.0) -> bool:
-            if not wait:
-                return self._done.wait(0)
-            return self._done.wait(None if seconds < 0 else seconds)
+            return self._done.wait(None if wait and seconds < 0 else max(0.0, seconds))
 
         if not self._done.is_set() and not block(acquire, deadline_of(timeout)):
             raise WaitTimeoutError(f"no result of task {self.task_id} after {in_seconds(timeout)} "
@@ -128,10 +127,7 @@ class _SupervisorHook(ManagedWorker):
         """
         connection = self.client._connection
         if connection is not None:
-            try:
-                connection.loop.call_soon_threadsafe(connection.close_when_idle)
-            except RuntimeError:            # the loop is closed
-                pass
+            call_in(connection.loop, connection.close_when_idle)
 
     def _worker_end(self) -> None:
         """Fail the requests that are left after the end of the loop."""
@@ -161,16 +157,13 @@ class _SupervisorHook(ManagedWorker):
         A finalizer calls this, between any two lines of any thread.
         """
         connection, connecting = self.client._connection, self.client._connecting
-        if connection is not None or connecting is not None:
-            try:
-                if connection is not None:
-                    loop = connection.loop
-                else:
-                    loop = connecting.get_loop()     # type: ignore[union-attr]
-                loop.call_soon_threadsafe(self._close_when_idle)
-                return
-            except RuntimeError:            # the loop is closed
-                pass
+        loop = None
+        if connection is not None:
+            loop = connection.loop
+        elif connecting is not None:
+            loop = connecting.get_loop()
+        if loop is not None and call_in(loop, self._close_when_idle):
+            return
         self.supervisor.unregister_sync_scheduler(self)
 
     def _close_when_idle(self) -> None:
