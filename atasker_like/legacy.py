@@ -156,6 +156,8 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         """Implement the protocol of the import system."""
+        from importlib import import_module
+
         package = sys.modules[_PACKAGE]
         name = module.__name__
         names = _NAMES[name]
@@ -164,7 +166,7 @@ class _Finder:
         def find(wanted: str) -> Any:
             # From the package, on first use: a program loads only the names that it uses.
             if wanted in inner:
-                return _submodule(name, wanted)
+                return import_module(f"{name}.{wanted}")
             if wanted == "logger" and name in _WITH_LOGGER:
                 import logging
 
@@ -219,12 +221,6 @@ def _names_to_change(package: ModuleType) -> dict[str, str]:
                     and kind.__module__.startswith(_PACKAGE + ".")):
                 found.setdefault(name, home)
     return found
-
-
-def _submodule(package: str, name: str) -> ModuleType:
-    from importlib import import_module
-
-    return import_module(f"{package}.{name}")
 
 
 # -- processes ---------------------------------------------------------------------------------
@@ -323,7 +319,12 @@ def run_script(path: str, arguments: Sequence[str] = ()) -> None:
     with file:
         main = _new_main()
         vars(main).update(__file__=name, __loader__=SourceFileLoader("__main__", name))
-        _show_as_if_alone(lambda: _compiled(file, name), vars(main))
+        try:
+            code = _compiled(file, name)
+        except BaseException as error:
+            _leave_out(error, None)
+            raise
+        _show_as_if_alone(exec, code, vars(main))
 
 
 def run_module(name: str, arguments: Sequence[str] = ()) -> None:
@@ -380,14 +381,10 @@ def _compiled(file: Any, name: str) -> Any:
     return compile(content, name, "exec", dont_inherit=True)
 
 
-def _show_as_if_alone(compiled: Callable[[], Any], namespace: dict[str, Any]) -> None:
+def _show_as_if_alone(run: Callable[..., object], *arguments: Any) -> None:
+    """Run a program, whose error is shown without the frames of this module."""
     try:
-        code = compiled()
-    except BaseException as error:
-        _leave_out(error, None)
-        raise
-    try:
-        exec(code, namespace)
+        run(*arguments)
     except BaseException as error:
         trace = traceback_of(error)
         _leave_out(error, None if trace is None else trace.tb_next)
@@ -399,12 +396,7 @@ def _run_by_name(name: str, alter_argv: bool) -> None:
     from runpy import _run_module_as_main  # type: ignore[attr-defined]
 
     _new_main()
-    try:
-        _run_module_as_main(name, alter_argv)
-    except BaseException as error:
-        trace = traceback_of(error)
-        _leave_out(error, None if trace is None else trace.tb_next)
-        raise
+    _show_as_if_alone(_run_module_as_main, name, alter_argv)
 
 
 def _leave_out(error: BaseException, trace: Any) -> None:
