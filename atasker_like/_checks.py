@@ -80,9 +80,7 @@ def plain_or_none(name: str, value: Any, way: str) -> Any:
 
     :param way: what to give instead of a coroutine function.
     """
-    if value is None:
-        return None
-    return plain(name, value, way)
+    return None if value is None else plain(name, value, way)
 
 
 def plain(name: str, value: Any, way: str) -> Any:
@@ -90,11 +88,8 @@ def plain(name: str, value: Any, way: str) -> Any:
     if not callable(value):
         raise InvalidTypeError(f"{name} takes a callable, not {type(value).__name__}")
     if is_coroutine_function(value):
-        message = (f"{name} takes a plain function; {name_of(value)} is a coroutine function, "
-                   f"whose call does nothing by itself; {way}")
-        if not _modes.legacy:
-            raise InvalidTypeError(message)
-        _warn_once(message)
+        refuse(f"{name} takes a plain function; {name_of(value)} is a coroutine function, "
+               f"whose call does nothing by itself; {way}")
     return value
 
 
@@ -226,9 +221,8 @@ def runs_when_called(function: Any) -> None:
     way = ("submit a coroutine function that iterates over it with 'async for'"
            if kind == "an async generator"
            else f"submit a function that iterates over it, such as lambda: list({name}(...))")
-    message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before "
-               f"the first line of its body; {way}, or submit one call for each item with map()")
-    refuse(message)
+    refuse(f"{name} is {kind} function: a call only makes {kind}, and a task would end before "
+           f"the first line of its body; {way}, or submit one call for each item with map()")
 
 
 def refuse(message: str) -> None:
@@ -238,10 +232,6 @@ def refuse(message: str) -> None:
     """
     if not _modes.legacy:
         raise InvalidTypeError(message)
-    _warn_once(message)
-
-
-def _warn_once(message: str) -> None:
     if message not in _warned and len(_warned) < _WARNED_MOST:
         _warned.add(message)
         log.warning("%s", message)
