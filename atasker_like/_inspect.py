@@ -168,52 +168,34 @@ def address_of(function: Any) -> tuple[str, str, int] | None:
 # the descriptors of the base classes are called here. isinstance(error, kind) asks for __class__ if
 # the answer is no: where the error may be the application's, it is issubclass(type(error), kind).
 
-_traceback: Any = BaseException.__dict__["__traceback__"]
-_cause: Any = BaseException.__dict__["__cause__"]
-_context: Any = BaseException.__dict__["__context__"]
-_name: Any = type.__dict__["__name__"]
-_qualified: Any = type.__dict__["__qualname__"]
-_module: Any = type.__dict__["__module__"]
-_mro: Any = type.__dict__["__mro__"]
+_of_errors, _of_classes = vars(BaseException), vars(type)
 
+#: Returns the traceback of an error; None if it has none.
+traceback_of: Callable[[BaseException], Any] = _of_errors["__traceback__"].__get__
 
-def traceback_of(error: BaseException) -> Any:
-    """Return the traceback of an error; None if it has none."""
-    return _traceback.__get__(error)
+#: Returns the error that was being handled when an error was raised; None if there was none.
+context_of: Callable[[BaseException], Any] = _of_errors["__context__"].__get__
+
+#: Sets the context of an error, or None.
+set_context: Callable[[BaseException, Any], None] = _of_errors["__context__"].__set__
+
+#: Returns the name of a class of the application.
+class_name: Callable[[type], str] = _of_classes["__name__"].__get__
+
+#: Returns the qualified name of a class of the application.
+qualname_of: Callable[[type], str] = _of_classes["__qualname__"].__get__
 
 
 def origin_of(error: BaseException) -> Any:
     """Return the cause of an error, or else its context; None if it has neither."""
-    cause = _cause.__get__(error)
-    return _context.__get__(error) if cause is None else cause
-
-
-def context_of(error: BaseException) -> Any:
-    """Return the error that was being handled when this one was raised; None if there was none."""
-    return _context.__get__(error)
-
-
-def set_context(error: BaseException, context: BaseException | None) -> None:
-    """Set the context of an error."""
-    _context.__set__(error, context)
-
-
-def class_name(kind: type) -> str:
-    """Return the name of a class of the application."""
-    name: str = _name.__get__(kind)
-    return name
-
-
-def qualname_of(kind: type) -> str:
-    """Return the qualified name of a class of the application."""
-    name: str = _qualified.__get__(kind)
-    return name
+    cause = _of_errors["__cause__"].__get__(error)
+    return context_of(error) if cause is None else cause
 
 
 def module_of(kind: type) -> str | None:
     """Return the name of the module of a class of the application; None if it has none."""
     try:
-        module = _module.__get__(kind)
+        module = _of_classes["__module__"].__get__(kind)
     except AttributeError:              # it has been deleted
         return None
     return module if issubclass(type(module), str) else None
@@ -221,7 +203,8 @@ def module_of(kind: type) -> str | None:
 
 def qualified_names(kind: type) -> list[str]:
     """Return the module and the name of a class and of each of its bases."""
-    return [f"{module_of(base)}.{qualname_of(base)}" for base in _mro.__get__(kind)]
+    bases = _of_classes["__mro__"].__get__(kind)
+    return [f"{module_of(base)}.{qualname_of(base)}" for base in bases]
 
 
 def is_a(error: BaseException, kind: type) -> bool:
@@ -331,10 +314,21 @@ def accepted_keywords(signature: Signature | None, names: Iterable[str],
     """
     if signature is None:
         return ()
+    keywords, occupied, anything = _keywords_of(signature, positional)
+    return tuple(name for name in names if name in keywords or (anything and name not in occupied))
+
+
+def _keywords_of(signature: Signature, positional: int) -> tuple[set[str], set[str], bool]:
+    """Return the parameters that a keyword may fill, and those that an argument has filled.
+
+    Return also True if any other keyword is accepted.
+
+    :param positional: the number of positional arguments.
+    """
     filled = 0
-    keywords = set()
+    keywords: set[str] = set()
+    occupied: set[str] = set()
     anything = False
-    occupied = set()
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             anything = True
@@ -342,12 +336,13 @@ def accepted_keywords(signature: Signature | None, names: Iterable[str],
             keywords.add(parameter.name)
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             filled += 1
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                continue
             if filled <= positional:
-                if parameter.kind is not parameter.POSITIONAL_ONLY:
-                    occupied.add(parameter.name)
-            elif parameter.kind is not parameter.POSITIONAL_ONLY:
+                occupied.add(parameter.name)
+            else:
                 keywords.add(parameter.name)
-    return tuple(name for name in names if name in keywords or (anything and name not in occupied))
+    return keywords, occupied, anything
 
 
 def open_parameters(function: Any, positional: int) -> frozenset[str]:
@@ -366,14 +361,7 @@ def open_parameters(function: Any, positional: int) -> frozenset[str]:
     signature = signature_of(function)
     if signature is None:
         return frozenset()
-    parameters = signature.parameters.values()
-    ordered = [parameter for parameter in parameters
-               if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
-    named = [parameter.name for parameter in ordered[positional:]
-             if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-    named += [parameter.name for parameter in parameters
-              if parameter.kind is parameter.KEYWORD_ONLY]
-    return frozenset(named) - filled
+    return frozenset(_keywords_of(signature, positional)[0]) - filled
 
 
 def accepts_keyword(function: Callable[..., Any], name: str) -> bool:
