@@ -18,8 +18,11 @@ def show(lines: Iterable[str], stream: Any) -> None:
     print("\n".join(lines), file=sys.stdout if stream is None else stream)
 
 
-def columns_of(stream: Any) -> int:
-    """Return the columns of the terminal of a stream; None is stdout."""
+def columns_of(stream: Any, otherwise: int = 100) -> int:
+    """Return the columns of the terminal of a stream; None is stdout.
+
+    :param otherwise: the columns if the stream is no terminal, and the environment has no number.
+    """
     import os
     import shutil
 
@@ -28,7 +31,7 @@ def columns_of(stream: Any) -> int:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError, AttributeError):       # a file, a pipe, a StringIO, None
         columns = 0
-    return columns or shutil.get_terminal_size((100, 24)).columns
+    return columns or shutil.get_terminal_size((otherwise, 24)).columns
 
 
 def cut(text: str, width: int) -> str:

@@ -14,6 +14,7 @@ from math import floor
 from time import monotonic
 
 from ._atomics import RLock
+from ._display import columns_of
 from ._fork import register
 from ._inspect import attribute_of, is_coroutine_function, name_of
 from ._log import log
@@ -207,16 +208,7 @@ class ProgressBar:
 
     def _columns(self) -> int:
         """Return the width of the terminal of the stream; that of stdout may be another one."""
-        columns = 0
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError, AttributeError):       # it has no file descriptor
-            pass
-        if columns <= 0:
-            import shutil
-
-            columns = shutil.get_terminal_size().columns
-        return columns
+        return columns_of(self._stream, 80)
 
     # -- writing; for a terminal, the lock of the screen is held -----------------------------------
 
