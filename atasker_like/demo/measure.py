@@ -5,17 +5,15 @@ computed from the tasks, exactly, and the pools are not observed while they run.
 """
 from __future__ import annotations
 
-from array import array
-
 from ..supervisor.stats import percentile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterable
 
     from ..engine.result import TaskResult
 
-__all__ = ["PROCESSES", "THREADS", "PoolUse", "Tally", "Waiting", "describe"]
+__all__ = ["PROCESSES", "THREADS", "PoolUse", "Tally", "describe", "spread", "waited"]
 
 THREADS, PROCESSES = "threads", "processes"
 
@@ -70,26 +68,10 @@ class PoolUse:
         return sum(self._busy[pool]) / max(until - self._began, 1e-9)
 
 
-class Waiting:
-    """How long tasks waited for a slot, in seconds."""
-
-    def __init__(self) -> None:
-        self._seconds = array("d")
-
-    def add(self, result: TaskResult) -> None:
-        """Count the wait of a task."""
-        seconds = waited(result)
-        if seconds is not None:
-            self._seconds.append(seconds)
-
-    def add_all(self, other: Waiting) -> None:
-        """Count the waits that another one has counted."""
-        self._seconds.extend(other._seconds)
-
-    def spread(self) -> dict[str, float | None]:
-        """Return the median and the 99th percentile."""
-        ordered = sorted(self._seconds)
-        return {"p50": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99)}
+def spread(seconds: Iterable[float]) -> dict[str, float | None]:
+    """Return the median and the 99th percentile of times."""
+    ordered = sorted(seconds)
+    return {"p50": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99)}
 
 
 def waited(result: TaskResult) -> float | None:

@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import sysconfig
+from array import array
 from platform import python_version
 from queue import SimpleQueue
 from time import perf_counter
@@ -23,7 +24,7 @@ from ..errors import PoolBrokenError, ProcessDiedError
 from ..tasks import background_task, co_mp_apply, task_supervisor
 from ..waiting import as_completed
 from . import report, source
-from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe, waited
+from .measure import PROCESSES, THREADS, PoolUse, Tally, describe, spread, waited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class _Demo:
         self.tally = Tally()
         self.began = perf_counter()
         self.use = PoolUse(self.began)
-        self.waiting = {THREADS: Waiting(), PROCESSES: Waiting()}
+        self.waiting = {THREADS: array("d"), PROCESSES: array("d")}     # for a slot, in seconds
 
     def run(self) -> dict[str, Any]:
         """Do it all, and return what the report says."""
@@ -213,7 +214,9 @@ class _Demo:
                 self.tally.add_failure(path, result.exception)
 
     def _measure(self, pool: str, result: Any) -> None:
-        self.waiting[pool].add(result)
+        seconds = waited(result)
+        if seconds is not None:
+            self.waiting[pool].append(seconds)
         self.use.add(pool, result)
 
     def _overtake(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -272,9 +275,6 @@ class _Demo:
             PROCESSES: ((info.mp_pool_size or 0) + (info.mp_reserve_normal or 0)
                         + (info.mp_reserve_high or 0)),
         }
-        both = Waiting()
-        for waiting in self.waiting.values():
-            both.add_all(waiting)
         return {
             "python": python_version(), "seconds": now - self.began, "files": len(self.paths),
             "lines": tally.lines,
@@ -287,8 +287,8 @@ class _Demo:
                 pool: {"slots": slots[pool], "mean": self.use.mean(pool, now),
                        "used": self.use.slots(pool, now)}
                 for pool in (THREADS, PROCESSES)}},
-            "waiting": {**both.spread(), **{pool: waiting.spread()
-                                            for pool, waiting in self.waiting.items()}},
+            "waiting": {**spread(self.waiting[THREADS] + self.waiting[PROCESSES]),
+                        **{pool: spread(seconds) for pool, seconds in self.waiting.items()}},
             "overtaking": overtaking, "delay": delay, "coroutine": coroutine,
         }
 

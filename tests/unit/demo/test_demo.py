@@ -143,20 +143,17 @@ def test_pool_use_gets_coarser_and_loses_nothing():
 
 
 def test_a_task_that_never_ran_used_nothing_and_did_not_wait():
-    use, waiting = PoolUse(began=0.0), Waiting()
+    use = PoolUse(began=0.0)
     never = SimpleNamespace(created_at=0.0, started_at=None, finished_at=1.0)
     use.add(THREADS, never)
-    waiting.add(never)
     assert use.mean(THREADS, until=1.0) == 0
-    assert waiting.spread() == {"p50": None, "p99": None}
+    assert waited(never) is None
+    assert spread([]) == {"p50": None, "p99": None}
 
 
 def test_waiting_times_give_their_percentiles():
-    waiting, all_of_them = Waiting(), Waiting()
-    for number in reversed(range(100)):
-        waiting.add(times(5.0 + number, 200.0, created=5.0))
-    all_of_them.add_all(waiting)
-    assert waiting.spread() == all_of_them.spread() == {"p50": 50.0, "p99": 99.0}
+    seconds = [waited(times(5.0 + number, 200.0, created=5.0)) for number in reversed(range(100))]
+    assert spread(seconds) == {"p50": 50.0, "p99": 99.0}
 
 
 @pytest.mark.parametrize("order", [1, -1])
