@@ -147,34 +147,36 @@ def bind(address: Address) -> socket.socket:
 
     :raises OSError: the address is in use, or not available.
     """
-    if address.path is None:
+    if address.path is not None:
+        family = socket.AF_UNIX
+    else:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if address.path is not None:
+            _bind_path(listener, address.path)
+        else:
             if os.name == "posix":          # there, a port that was closed just now can be reused
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address.host, address.port))
-        except BaseException:
-            listener.close()
-            raise
-        return listener
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale_socket(address.path)
-        try:
-            os.fchmod(listener.fileno(), 0o600)     # on Linux, the initial mode of the file
-        except OSError:
-            pass
-        listener.bind(address.path)
-        # On other systems any user could connect until here, but no connection has been made:
-        # the kernel refuses them before listen().
-        os.chmod(address.path, 0o600)
-        # Listen at once: to another service, a path without a listener looks stale.
-        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _bind_path(listener: socket.socket, path: str) -> None:
+    _remove_stale_socket(path)
+    try:
+        os.fchmod(listener.fileno(), 0o600)     # on Linux, the initial mode of the file
+    except OSError:
+        pass
+    listener.bind(path)
+    # On other systems any user could connect until here, but no connection has been made: the
+    # kernel refuses them before listen().
+    os.chmod(path, 0o600)
+    # Listen at once: to another service, a path without a listener looks stale.
+    listener.listen(BACKLOG)
 
 
 def cannot_listen(name: str, address: Address, error: OSError) -> ServiceConnectionError:
