@@ -35,11 +35,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "Address", "Client", "InvalidFieldError", "Server", "Service", "ServiceConnectionError",
-    "SyncClient", "SyncTaskFuture", "Task", "TaskExecutionError", "TaskFuture", "TaskRefusedError",
-    "TaskResult", "TaskResultError", "TaskResultOk",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

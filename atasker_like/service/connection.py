@@ -53,12 +53,10 @@ if TYPE_CHECKING:
         message_timeout: float
         context: Context
         _is_closing: bool
+        _token: bytes | None
 
         @property
         def service(self) -> RequestService: ...
-
-        @property
-        def _requires_token(self) -> bool: ...
 
         def _accepts_token(self, message: dict[str, Any]) -> bool: ...
         def _connection_opened(self, connection: Connection) -> str | None: ...
@@ -90,7 +88,7 @@ class Connection(LineProtocol):
         self._loop = asyncio.get_running_loop()
         self.mailbox: LoopMailbox = mailbox_of(self._loop)
         self._transport: Any = None
-        self._authenticated = not server._requires_token
+        self._authenticated = server._token is None
         self._lines: deque[bytes] = deque()         # received, but too much is in flight
         self._timer: asyncio.TimerHandle | None = None  # for a partial line, or the token
         self._in_flight: set[str] = set()           # ids of requests

@@ -17,33 +17,17 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.lanes import Lane
-    from ..engine.loop_mailbox import LoopMailbox
     from ..engine.spec import TaskSpec
-    from ..supervisor.supervisor import TaskSupervisor
+    from .connection import PendingRequest
+    from .server import ServedService
 
-    class HandlingService(Protocol):
+    class HandlingService(ServedService, Protocol):
         """The service of a handler."""
-
-        name: str
-
-        @property
-        def supervisor(self) -> TaskSupervisor: ...
 
         @property
         def lane(self) -> Lane: ...
 
         def _lane_tt(self) -> TaskType: ...
-
-    class TaskRequest(Protocol):
-        """The request that a task comes from. It is called at the end of the task."""
-
-        task: Task[Any]
-
-        @property
-        def mailbox(self) -> LoopMailbox: ...
-
-        def __call__(self) -> None: ...
-        def post(self) -> None: ...
 
 __all__ = ["OPTIONS", "Handler"]
 
@@ -69,7 +53,7 @@ class Handler:
         # that is lost in a race is made again.
         self._lane_specs: dict[int, TaskSpec] = {}
 
-    def start(self, task: TypedTask, priority: int, request: TaskRequest) -> None:
+    def start(self, task: TypedTask, priority: int, request: PendingRequest) -> None:
         """Accept a task, and call ``request`` at its end.
 
         In a loop, without blocking it.

@@ -99,7 +99,7 @@ class Server(ManagedWorker):
         self.max_clients: int = _checks.count("max_clients", chosen["max_clients"], 1)
         self.message_timeout: float = _checks.seconds(
             "message_timeout", chosen["message_timeout"], above=True)
-        self._token = _token(token)
+        self._token: bytes | None = _token(token)
         #: The context of the caller of serve(). Each request is handled in a copy. It is empty for
         #: the server of local clients, which the first client makes.
         self.context: Context = Context() if address is None else copy_context()
@@ -233,7 +233,10 @@ class Server(ManagedWorker):
         self._close_requested, self._no_clients = asyncio.Event(), asyncio.Event()
         self._is_closing = False
         if self._address is not None:
-            await self._listen(self._address, loop)
+            try:
+                await self._listen(self._address, loop)
+            except OSError as error:
+                raise cannot_listen(self.service.name, self._address, error) from error
         closed = self._closed = Future()
         self._lifetime_task = loop.create_task(self._serve_until_closed())
         self._lifetime_task.add_done_callback(lambda _: closed.set_result(None))
@@ -245,12 +248,6 @@ class Server(ManagedWorker):
             raise self._stopped_error()
 
     async def _listen(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            await self._bind(address, loop)
-        except OSError as error:
-            raise cannot_listen(self.service.name, address, error) from error
-
-    async def _bind(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = bind(address)
         try:
             if address.path is not None:
@@ -318,10 +315,6 @@ class Server(ManagedWorker):
         given = message.get("token")
         return (self._token is not None and type(given) is str
                 and hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token))
-
-    @property
-    def _requires_token(self) -> bool:
-        return self._token is not None
 
     def _connection_opened(self, connection: Connection) -> str | None:
         """Register a connection.
