@@ -23,19 +23,13 @@ from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol, TextIO, Union
+    from typing import Any, Callable, TextIO, Union
 
     #: What ``progress=`` takes.
     ShowProgress = Union[bool, str, Callable[[float, int, int], Any]]
 
-    class Display(Protocol):
-        """Shows the numbers of a watch."""
-
-        total: int
-
-        def due(self, changed: bool) -> float | None: ...
-        def update(self, done: float, failed: int = 0, retried: int = 0) -> bool: ...
-        def finish(self, done: float, failed: int = 0, retried: int = 0) -> None: ...
+    #: Shows the numbers of a watch.
+    Display = Union["ProgressBar", "_Calls"]
 
 __all__ = ["ProgressBar", "check_progress", "display_of"]
 
