@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from .._checks import ends_traceback
 from .._inspect import shown
@@ -14,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar, Type, TypeVar, Union
 
-    from typing_extensions import Literal, NoReturn, dataclass_transform
+    from typing_extensions import NoReturn, dataclass_transform
 
     AnyResult = Union["TaskResultOk", "TaskResultError"]
     T = TypeVar("T", bound="Task")
@@ -232,10 +233,7 @@ class TaskResultOk(TaskResult):
 
     id: str
     result: Any
-    if TYPE_CHECKING:
-        status: Literal["ok"] = "ok"
-    else:
-        status: str = "ok"
+    status: Literal["ok"] = "ok"
 
     def unwrap(self) -> Any:
         """Return the value that the handler returned."""
@@ -256,10 +254,7 @@ class TaskResultError(TaskResult):
     ename: str
     evalue: str
     traceback: str
-    if TYPE_CHECKING:
-        status: Literal["error"] = "error"
-    else:
-        status: str = "error"
+    status: Literal["error"] = "error"
 
     def unwrap(self) -> NoReturn:
         """Return nothing: raise the error.
