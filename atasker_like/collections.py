@@ -176,9 +176,12 @@ class FunctionCollection:
         results: dict[str, Any] = {}
         all_ok = True
         for _, function in self._in_order():
-            result, ok = self._call(function)
+            try:
+                result = function()
+            except Exception as error:
+                result = self._failed(function, error)
+                all_ok = False
             results[_key_of(function)] = result
-            all_ok = all_ok and ok
         return results, all_ok
 
     def error(self) -> None:
@@ -194,12 +197,6 @@ class FunctionCollection:
     def _in_order(self) -> list[tuple[Number, Function]]:
         # stable: ties in order of arrival
         return sorted(self._entries, key=lambda entry: entry[0])
-
-    def _call(self, function: Function) -> tuple[Any, bool]:
-        try:
-            return function(), True
-        except Exception as error:
-            return self._failed(function, error), False
 
     def _failed(self, function: Function, error: BaseException) -> Any:
         """Call :meth:`error` for the current exception; return the result."""
