@@ -212,9 +212,8 @@ class _Start:
         # one of the coroutine, but no code of the application. The loop makes the posted call after
         # its current step. That step may take long, or wait for this caller. So the wait also ends
         # when the coroutine has been entered.
-        answered = threading.Lock()
-        answered.acquire()
-        self._mailbox.post(lambda _: answered.release(), None)
+        answered = Latch()
+        self._mailbox.post(lambda _: answered(), None)
         while not answered.acquire(True, STEP) and not self._is_entered():
             pass
         return False

@@ -270,10 +270,9 @@ class ALoop:
         reason = why_no_loops()
         if reason is not None:
             raise SupervisorError(f"loop {self.name!r} cannot start: {reason}")
-        running = threading.Lock()
-        running.acquire()
+        running = Latch()
         refused: list[BaseException] = []
-        thread = PackageThread(self._run, (running.release, refused), self._thread_name)
+        thread = PackageThread(self._run, (running, refused), self._thread_name)
         with self._publishing:
             if self.thread is not None and self._loop is not None:
                 return              # an earlier start was interrupted, and its loop runs
@@ -509,8 +508,9 @@ class LoopRegistry:
         self._ended = ended
         self.closed: bool = False           # no loop is started any more
         self._lock = RLock()      # guards what follows
-        self._aloops: dict[str, ALoop] = {}
-        self._default: Any = None           # an ALoop or an asyncio loop
+        #: The loops by name. Each operation of a dict is one step.
+        self.aloops: dict[str, ALoop] = {}
+        self.default: Any = None            # an ALoop or an asyncio loop
         # started on first use
         self._own = ALoop(self.RESERVED, supervisor_id, ended, check_start=self._check_start)
         self._pool: CoroutineStarter | None = None
@@ -529,10 +529,10 @@ class LoopRegistry:
         if name == self.RESERVED:
             raise InvalidArgumentError(f"the loop name {name!r} is reserved; choose another one")
         with self._lock:
-            taken = name in self._aloops
+            taken = name in self.aloops
             if not taken:
-                aloop = self._aloops[name] = ALoop(name, self._id, self._ended, self._pool,
-                                                   self._check_start)
+                aloop = self.aloops[name] = ALoop(name, self._id, self._ended, self._pool,
+                                                  self._check_start)
                 aloop.daemon = daemon
         if taken:
             log.error("supervisor %s has a loop named %r already; it was not made again",
@@ -542,7 +542,7 @@ class LoopRegistry:
             try:
                 aloop.start()
             except SupervisorStoppedError:
-                self._aloops.pop(name, None)        # the name is free again
+                self.aloops.pop(name, None)        # the name is free again
                 raise
         if default:
             self.set_default(aloop)
@@ -563,8 +563,8 @@ class LoopRegistry:
             if name is not None:
                 if name == self.RESERVED:
                     return self._own if self._own.thread is not None else None
-                return self._aloops.get(name)
-            return self._default if default else None
+                return self.aloops.get(name)
+            return self.default if default else None
 
     def _named(self, name: str) -> ALoop:
         aloop = self.get(name, False)
@@ -581,12 +581,7 @@ class LoopRegistry:
             raise InvalidTypeError("the default loop is the name of a loop, an ALoop, an asyncio "
                                    f"loop or None, not {type(aloop).__name__}")
         with self._lock:
-            self._default = aloop
-
-    @property
-    def default(self) -> Any:
-        """The default loop, or None."""
-        return self._default
+            self.default = aloop
 
     def own(self) -> ALoop:
         """Return the supervisor's own loop. Start it on first use."""
@@ -625,18 +620,13 @@ class LoopRegistry:
         return any(aloop.thread is not None for aloop in self._all())
 
     def _all(self) -> list[ALoop]:
-        return [*list(self._aloops.values()), self._own]
+        return [*list(self.aloops.values()), self._own]
 
     def reset_after_fork(self) -> None:
         """In a forked process: make all loops ones that are not started."""
         self._lock = RLock()
         for aloop in self._all():
             aloop.reset_after_fork()
-
-    @property
-    def aloops(self) -> dict[str, ALoop]:
-        """The loops by name. Each operation of a dict is one step."""
-        return self._aloops
 
     def resolve(self, loop: Any) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop for a name, an ALoop, an asyncio loop or None.
@@ -661,7 +651,7 @@ class LoopRegistry:
         Return False also if :meth:`resolve` would have to tell.
         """
         if named is None:
-            named = self._default or self._own
+            named = self.default or self._own
         return named is loop or (type(named) is ALoop and named._loop is loop)
 
     def stop_all(self, deadline: float | None, cancel: bool) -> None:
