@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from operator import index
 
-from ._checks import ends_traceback
+from ._checks import ends_traceback, seconds
 from ._core_errors import InvalidTypeError, RetryRequest, TaskRetryError
+from ._ids import short_id
 from ._inspect import shown
 
 TYPE_CHECKING = False
@@ -78,8 +79,6 @@ class Attempt:
         'connected'
         """
         if countdown is not None:
-            from ._checks import seconds
-
             countdown = seconds("countdown", countdown)
         if exc is not None and not issubclass(type(exc), BaseException):
             raise InvalidTypeError(f"exc takes an exception, not {shown(exc)}; retry() raises it "

@@ -94,14 +94,10 @@ def find_tasks(tasks: Any, function: str) -> tuple[list[Task[Any]], Callable[[li
         keys = list(tasks)
         pending = [_as_task(tasks[key], function, f"the value of {shown(key)}") for key in keys]
         return pending, lambda values: dict(zip(keys, values))
-    return as_tasks(tasks, function), _unchanged
+    return as_tasks(tasks, function), lambda values: values
 
 
 _first = itemgetter(0)
-
-
-def _unchanged(values: list[Any]) -> list[Any]:
-    return values
 
 
 def _is_single(tasks: Any) -> bool:

@@ -201,11 +201,9 @@ class Client:
                                        f"has {self._max_message} at most; raise max_message on "
                                        "both sides, or send less")
         connection = self._connection
+        if connection is not None and connection.is_open and not connection.is_usable_here():
+            raise self._wrong_loop_error()
         if connection is None or not connection.is_open:
-            connection = await self._connect()
-        elif connection.loop is not asyncio.get_running_loop():
-            if not connection.is_usable_here():
-                raise self._wrong_loop_error()
             connection = await self._connect()
         if connection.is_full:
             await connection.wait_writable()
