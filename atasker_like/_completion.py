@@ -24,8 +24,7 @@ _PATHS = ("ADDRESS", "FILE", "PATH", "SCRIPT")
 _GUESSED = ("MODULE",)
 
 
-def script(shell: str, parser: ArgumentParser, commands: Parsers,
-           summaries: dict[str, str]) -> str:
+def script(shell: str, parser: ArgumentParser, commands: Parsers, summaries: dict[str, str]) -> str:
     """Return the script for a shell.
 
     :param parser: that of the whole command line.
@@ -75,8 +74,9 @@ def _purpose(action: Action) -> str:
 # -- bash ------------------------------------------------------------------------------------------
 
 
-def _bash(parser: ArgumentParser, commands: Parsers,
-          summaries: dict[str, str]) -> Iterator[str]:
+def _bash(parser: ArgumentParser, commands: Parsers, summaries: dict[str, str]) -> Iterator[str]:
+    valued = [name for its in commands.values() for action in _valued(its)
+              for name in action.option_strings]
     # Works in bash 3.2, too, which has no mapfile and no compopt.
     yield from """\
 _atasker_like() {
@@ -93,15 +93,14 @@ _atasker_like() {
             *) if [[ $command ]]; then ((position++)); else command=${COMP_WORDS[number]}; fi ;;
         esac
     done
-    case $command in""".replace("VALUED", "|".join(_valued(commands))).split("\n")
+    case $command in""".replace("VALUED", "|".join(valued)).split("\n")
     yield f"        '') words={_bash_words([*commands, *_option_words(parser)])} ;;"
     for command, its in commands.items():
         yield f"        {command})"
         yield "            case $previous in"
-        for action in _options(its):
-            if _takes_value(action) and action.metavar not in _GUESSED:
-                names = "|".join(action.option_strings)
-                yield f"                {names}) {'paths=1' if _is_path(action) else 'return'} ;;"
+        for action in _valued(its):
+            names = "|".join(action.option_strings)
+            yield f"                {names}) {'paths=1' if _is_path(action) else 'return'} ;;"
         yield f"                *) [[ $current == -* ]] && words={_bash_words(_option_words(its))}"
         for position, action in enumerate(_arguments(its)):
             here = f"                   [[ $position {_at(action)} {position} ]] &&"
@@ -123,10 +122,9 @@ _atasker_like() {
 complete -F _atasker_like atasker-like""".split("\n")
 
 
-def _valued(commands: Parsers) -> list[str]:
-    """Return the options that take a value."""
-    return [name for parser in commands.values() for action in _options(parser)
-            for name in action.option_strings
+def _valued(parser: ArgumentParser) -> list[Action]:
+    """Return the options that take a value, but for those of :data:`_GUESSED`."""
+    return [action for action in _options(parser)
             if _takes_value(action) and action.metavar not in _GUESSED]
 
 
@@ -146,8 +144,7 @@ def _bash_words(words: list[str]) -> str:
 # -- zsh -------------------------------------------------------------------------------------------
 
 
-def _zsh(parser: ArgumentParser, commands: Parsers,
-         summaries: dict[str, str]) -> Iterator[str]:
+def _zsh(parser: ArgumentParser, commands: Parsers, summaries: dict[str, str]) -> Iterator[str]:
     yield "_atasker_like() {"
     yield "    local -a commands"
     yield "    local curcontext=$curcontext state state_descr line"
@@ -203,8 +200,7 @@ def _zsh_text(text: str) -> str:
 # -- fish ------------------------------------------------------------------------------------------
 
 
-def _fish(parser: ArgumentParser, commands: Parsers,
-          summaries: dict[str, str]) -> Iterator[str]:
+def _fish(parser: ArgumentParser, commands: Parsers, summaries: dict[str, str]) -> Iterator[str]:
     yield "complete -c atasker-like -f"
     for command in commands:
         yield (f"complete -c atasker-like -n __fish_use_subcommand -a {command} "
