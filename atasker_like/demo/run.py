@@ -104,7 +104,7 @@ def _sources(path: str | None) -> tuple[str, str, list[str], list[OSError]]:
     try:
         mode = os.stat(root).st_mode
     except (OSError, ValueError) as error:      # ValueError: null bytes
-        why = "is a symbolic link that leads nowhere" if _dangles(root) else "does not exist"
+        why = "is a symbolic link that leads nowhere" if os.path.islink(root) else "does not exist"
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             why = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
         raise DemoError(f"{shown} {why}; {_ADVICE}") from None
@@ -125,13 +125,6 @@ def _sources(path: str | None) -> tuple[str, str, list[str], list[OSError]]:
         raise DemoError(f"none of the .py files in {shown} can be read (the first of "
                         f"{len(paths):,}: {why_not}); {_ADVICE}")
     return root, title, paths, unlisted
-
-
-def _dangles(path: str) -> bool:
-    try:
-        return os.path.islink(path)
-    except ValueError:
-        return False
 
 
 def _why_unreadable(paths: list[str]) -> str | None:
