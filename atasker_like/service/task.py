@@ -98,6 +98,7 @@ class Task:
             raise
         check_fields(cls)
         fields = dataclasses.fields(cls)        # type: ignore[arg-type]
+        cls._field_names = tuple(field.name for field in fields)
         reserved = _RESERVED.intersection(field.name for field in fields)
         if reserved:
             raise _reserved(cls, min(reserved))
@@ -111,7 +112,7 @@ class Task:
     def display_name(self) -> str:
         """The type and the fields as readable text, without hidden fields."""
         hidden = self.hidden_fields
-        names = [name for name in _names(type(self)) if name not in hidden]
+        names = [name for name in self._field_names if name not in hidden]
         try:                # a client does this for each request, so the faster way comes first
             fields = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
         except BaseException:
@@ -152,7 +153,7 @@ class Task:
     def __repr__(self) -> str:
         hidden = self.hidden_fields
         fields = ", ".join([f"{name}={'...' if name in hidden else shown(getattr(self, name))}"
-                            for name in _names(type(self))])
+                            for name in self._field_names])
         return f"{type(self).__qualname__.rpartition('.')[2]}({fields})"
 
 
@@ -164,15 +165,6 @@ def _reserved(kind: type[Task], name: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"{kind.__qualname__} has a field named {name!r}, which tasks have "
                                 "themselves; leave out its annotation to set it for the class, or "
                                 "choose another name")
-
-
-def _names(kind: type[Task]) -> tuple[str, ...]:
-    """Return the names of the fields of a class."""
-    names: tuple[str, ...] | None = kind.__dict__.get("_field_names")      # not that of a base
-    if names is None:
-        fields = dataclasses.fields(kind)       # type: ignore[arg-type]
-        names = kind._field_names = tuple(field.name for field in fields)
-    return names
 
 
 def _codec(kind: type[Task]) -> Codec:
