@@ -503,6 +503,7 @@ if TYPE_CHECKING:
                                 progress: ShowProgress = False) -> list[R | None]: ...
 
 
+@ends_traceback
 async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
                             strict: bool = False, progress: ShowProgress = False) -> Any:
     """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop.
@@ -522,20 +523,16 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
     >>> asyncio.run(main())
     [2, 4]
     """
-    try:
-        strict = strict and flag("strict", strict)
-        deadline = deadline_of(timeout)
-        shown = shows_progress(progress)
-        pending, arrange = find_tasks(tasks, "co_wait_completed")
-        if shown:
-            await co_show_progress(progress, pending, deadline)
-        for task in reversed(pending):
-            if not task.done() and not await task._co_end(deadline):
-                raise _timeout_error(pending, timeout)
-        return arrange(_collect(pending, strict))
-    except SupervisorError as error:
-        cut_frames(error)
-        raise
+    strict = strict and flag("strict", strict)
+    deadline = deadline_of(timeout)
+    shown = shows_progress(progress)
+    pending, arrange = find_tasks(tasks, "co_wait_completed")
+    if shown:
+        await co_show_progress(progress, pending, deadline)
+    for task in reversed(pending):
+        if not task.done() and not await task._co_end(deadline):
+            raise _timeout_error(pending, timeout)
+    return arrange(_collect(pending, strict))
 
 
 if TYPE_CHECKING:
@@ -553,8 +550,7 @@ if TYPE_CHECKING:
 
 
 @ends_traceback
-def co_as_completed(tasks: Iterable[Any],
-                    timeout: Seconds | None = None) -> AsyncIterator[Any]:
+def co_as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> AsyncIterator[Any]:
     """Iterate over tasks as :func:`as_completed`, with ``async for`` only.
 
     For a handle it yields the task of the handle. Use it in a loop of any thread.
