@@ -139,8 +139,7 @@ class ProgressBar:
         if self._terminal:
             _screen.remove(self)
 
-    def _show(self, done: float, failed: int, retried: int, now: float,
-              last: bool = False) -> None:
+    def _show(self, done: float, failed: int, retried: int, now: float, last: bool = False) -> None:
         self._drawn_at = now
         counts = []
         if failed:

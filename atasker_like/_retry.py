@@ -52,8 +52,7 @@ class Attempt:
         return self.remaining_retries == 0
 
     @ends_traceback
-    def retry(self, countdown: Seconds | None = None,
-              exc: BaseException | None = None) -> NoReturn:
+    def retry(self, countdown: Seconds | None = None, exc: BaseException | None = None) -> NoReturn:
         """End this attempt and request the next one.
 
         Only the function that the task runs may call it, in a thread, a coroutine or a process.

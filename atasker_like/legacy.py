@@ -386,8 +386,7 @@ def _show_as_if_alone(run: Callable[..., object], *arguments: Any) -> None:
     try:
         run(*arguments)
     except BaseException as error:
-        trace = traceback_of(error)
-        _leave_out(error, None if trace is None else trace.tb_next)
+        _leave_out(error, traceback_of(error).tb_next)
         raise
 
 

@@ -259,8 +259,7 @@ class Client:
             transport, _ = await loop.create_unix_connection(lambda: connection, place.path)
             if transport.get_extra_info("peername") is None:
                 # asyncio mistakes the error of a full backlog for a connection in progress.
-                raise BlockingIOError(errno.EAGAIN,
-                                      "it has too many connections to take just now")
+                raise BlockingIOError(errno.EAGAIN, "it has too many connections to take just now")
         else:
             await loop.create_connection(lambda: connection, place.host, place.port)
 

@@ -94,8 +94,7 @@ class ClientConnection(LineProtocol):
 
     # -- for the client ----------------------------------------------------------------------------
 
-    def send(self, line: bytes, task_id: str, check: bool,
-             confirm: bool) -> TaskFuture[TaskResult]:
+    def send(self, line: bytes, task_id: str, check: bool, confirm: bool) -> TaskFuture[TaskResult]:
         """Send a request, and return the future of its result."""
         if not self.is_open:
             raise self._lost_error()

@@ -137,8 +137,7 @@ class UnionCodec(Codec):
                          "use a dataclass with a Literal field that tells them apart",
                          f": {value!r:.{MAX_SHOWN}} would arrive as {back!r:.{MAX_SHOWN}}")
 
-    def _first_match(self, converts: Sequence[Callable[[Any], Any]],
-                     value: Any) -> tuple[int, Any]:
+    def _first_match(self, converts: Sequence[Callable[[Any], Any]], value: Any) -> tuple[int, Any]:
         """Return the index of the first matching member, and the new value."""
         inner_errors: list[FieldError] = []
         for index, convert in enumerate(converts):
