@@ -39,17 +39,13 @@ from .tasks import supervisor_or_default
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
-
-    from typing_extensions import ParamSpec
+    from typing import Any, Callable, Iterable, Iterator, Sequence
 
     from ._checks import Seconds
+    from ._generics import P, T
     from .constants import TaskType
     from .engine.task import Task
     from .pools.process.serializer import SerializerModule
-
-    P = ParamSpec("P")
-    T = TypeVar("T")
 
 __all__ = ["ProcessExecutor", "ThreadExecutor"]
 

@@ -25,12 +25,15 @@ from .wire import MAX_MESSAGE, encode, encode_request, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, overload
+    from typing import Any, Dict, Optional, Tuple, overload
 
     from typing_extensions import Literal
 
     from .addresses import AddressLike
     from .task import AnyResult, TaskResultOk
+
+    #: Target, type, payload and metadata.
+    Request = Tuple[Optional[str], str, Any, Dict[str, Any]]
 
 __all__ = ["Client", "request_of"]
 
@@ -103,7 +106,7 @@ class Client:
         :raises ServiceConnectionError: (a ConnectionError) the service cannot be reached, or the
             connection is lost.
         """
-        return await self._request(*request_of(target, task, priority), check)
+        return await self._request(request_of(target, task, priority), check)
 
     if TYPE_CHECKING:
         @overload
@@ -127,7 +130,7 @@ class Client:
         :param priority: as for :meth:`request` (default: None, that of the task's class).
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
-        return await self._execute(*request_of(target, task, priority), check)
+        return await self._execute(request_of(target, task, priority), check)
 
     async def close(self) -> None:
         """Close the connection.
@@ -159,9 +162,8 @@ class Client:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                       check: bool) -> TaskFuture[Any]:
-        connection, future = await self._send(target, name, payload, metadata, check)
+    async def _request(self, request: Request, check: bool) -> TaskFuture[Any]:
+        connection, future = await self._send(request, check)
         try:
             await connection.accepted(future)
         except BaseException:
@@ -169,12 +171,11 @@ class Client:
             raise
         return future
 
-    async def _execute(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                       check: bool) -> Any:
+    async def _execute(self, request: Request, check: bool) -> Any:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         request_begins(task_id)
         try:
-            connection, future = await self._send(target, name, payload, metadata, check, task_id)
+            connection, future = await self._send(request, check, task_id)
             try:
                 return await future
             finally:
@@ -182,13 +183,13 @@ class Client:
         finally:
             request_ends(task_id)
 
-    async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                    check: bool, task_id: str | None = None
+    async def _send(self, request: Request, check: bool, task_id: str | None = None
                     ) -> tuple[ClientConnection, TaskFuture[Any]]:
         """Send a task, and return its future.
 
         :param task_id: an id, if the caller needs no confirmation that the task is accepted.
         """
+        target, name, payload, metadata = request
         confirm = task_id is None
         if task_id is None:
             task_id = f"{self._prefix}-{next(self._numbers)}"
@@ -298,9 +299,8 @@ async def _socket_pair(service: Service) -> socket.socket:
     return client_end
 
 
-def request_of(target: Any, task: Any,
-               priority: Any) -> tuple[str | None, str, dict[str, Any], dict[str, Any]]:
-    """Return target, type, payload and metadata for ``f(target, task)`` or ``f(task)``."""
+def request_of(target: Any, task: Any, priority: Any) -> Request:
+    """Return the request for ``f(target, task)`` or ``f(task)``."""
     if task is None and isinstance(target, Task):
         target, task = None, target
     if not isinstance(task, Task):

@@ -34,14 +34,23 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, Callable, Protocol
 
+    from ..constants import TaskType
+    from ..engine.lanes import Lane
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.task import Task
+    from ..supervisor.supervisor import TaskSupervisor
 
     class RequestService(Protocol):
-        """The service that takes the requests of a connection."""
+        """The service, as its connections, its server and its handlers use it."""
 
         name: str
+        supervisor: TaskSupervisor
 
+        @property
+        def lane(self) -> Lane: ...
+
+        def _lane_tt(self) -> TaskType: ...
+        def _is_running_here(self) -> bool: ...
         def _accept(self, message: dict[str, Any], request: PendingRequest) -> None: ...
         def _task_done(self) -> None: ...
 
@@ -54,9 +63,7 @@ if TYPE_CHECKING:
         context: Context
         _is_closing: bool
         _token: bytes | None
-
-        @property
-        def service(self) -> RequestService: ...
+        service: RequestService
 
         def _accepts_token(self, message: dict[str, Any]) -> bool: ...
         def _connection_opened(self, connection: Connection) -> str | None: ...

@@ -13,21 +13,11 @@ from .task import Task as TypedTask
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Protocol
+    from typing import Any, Callable
 
     from ..constants import TaskType
-    from ..engine.lanes import Lane
     from ..engine.spec import TaskSpec
-    from .connection import PendingRequest
-    from .server import ServedService
-
-    class HandlingService(ServedService, Protocol):
-        """The service of a handler."""
-
-        @property
-        def lane(self) -> Lane: ...
-
-        def _lane_tt(self) -> TaskType: ...
+    from .connection import PendingRequest, RequestService
 
 __all__ = ["OPTIONS", "Handler"]
 
@@ -42,7 +32,7 @@ _MAX_LANE_SPECS = 256
 class Handler:
     """The function that handles the tasks of one class, and its options."""
 
-    def __init__(self, service: HandlingService, task_class: type[TypedTask],
+    def __init__(self, service: RequestService, task_class: type[TypedTask],
                  function: Callable[[Any], Any], tt: TaskType | None, options: TaskOptions) -> None:
         self.service = service
         self.task_class = task_class

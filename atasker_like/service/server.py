@@ -28,12 +28,11 @@ from .wire import MAX_MESSAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Protocol
+    from typing import Any
 
     from typing_extensions import TypedDict, Unpack
 
     from .._checks import Seconds
-    from ..supervisor.supervisor import TaskSupervisor
     from .addresses import AddressLike
     from .connection import RequestService
 
@@ -45,14 +44,6 @@ if TYPE_CHECKING:
         max_in_flight: int
         max_clients: int
         message_timeout: Seconds
-
-    class ServedService(RequestService, Protocol):
-        """The service whose requests a server takes."""
-
-        @property
-        def supervisor(self) -> TaskSupervisor: ...
-
-        def _is_running_here(self) -> bool: ...
 
 __all__ = ["Server"]
 
@@ -84,7 +75,7 @@ class Server(ManagedWorker):
     >>> folder.cleanup()
     """
 
-    def __init__(self, service: ServedService, address: AddressLike | None, token: str | None,
+    def __init__(self, service: RequestService, address: AddressLike | None, token: str | None,
                  **options: Unpack[ServerOptions]) -> None:
         for option in options:
             if option not in _DEFAULTS:

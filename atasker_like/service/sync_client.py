@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
     from .addresses import AddressLike
+    from .client import Request
     from .service import Service
     from .task import AnyResult, TaskResultOk
 
@@ -244,7 +245,7 @@ class SyncClient:
         :raises WaitTimeoutError: (a TimeoutError) the service did not accept the task in time; it
             may accept it later.
         """
-        return self._run(self._request(*request_of(target, task, priority), check), timeout)
+        return self._run(self._request(request_of(target, task, priority), check), timeout)
 
     if TYPE_CHECKING:
         @overload
@@ -270,7 +271,7 @@ class SyncClient:
         :param timeout: seconds to wait at most (default: None, no limit).
         :raises WaitTimeoutError: (a TimeoutError) the task did not end in time; it goes on.
         """
-        return self._run(self._client._execute(*request_of(target, task, priority), check), timeout)
+        return self._run(self._client._execute(request_of(target, task, priority), check), timeout)
 
     if TYPE_CHECKING:
         @overload
@@ -309,10 +310,9 @@ class SyncClient:
             (default: True).
         :param timeout: as for :meth:`execute`, in seconds (default: None, no limit).
         """
-        metadata = {} if priority is None else {"priority": priority}
-        if wait:
-            return self._run(self._client._execute(target, name, payload, metadata, check), timeout)
-        return self._run(self._request(target, name, payload, metadata, check), timeout)
+        request = target, name, payload, {} if priority is None else {"priority": priority}
+        send = self._client._execute if wait else self._request
+        return self._run(send(request, check), timeout)
 
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
@@ -333,8 +333,8 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _request(self, *arguments: Any) -> SyncTaskFuture[Any]:
-        future = SyncTaskFuture(await self._client._request(*arguments))
+    async def _request(self, request: Request, check: bool) -> SyncTaskFuture[Any]:
+        future = SyncTaskFuture(await self._client._request(request, check))
         self._hook.futures.add(future)
         # Again, as close() of another thread may have come meanwhile: a stop ends the request.
         self._supervisor.register_sync_scheduler(self._hook)
