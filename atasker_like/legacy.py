@@ -342,12 +342,10 @@ def run_module(name: str, arguments: Sequence[str] = ()) -> None:
 
 def _search_first(folder: str, always: bool = False) -> None:
     """Put the folder of a program where the interpreter does; with ``-I`` and ``-P`` nowhere."""
-    safe = getattr(sys.flags, "safe_path", False) or sys.flags.isolated
-    if safe:
-        if always:
-            sys.path.insert(0, folder)
-    else:
+    if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         sys.path[0] = folder
+    elif always:
+        sys.path.insert(0, folder)
 
 
 def _new_main() -> ModuleType:
