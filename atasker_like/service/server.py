@@ -199,13 +199,12 @@ class Server(ManagedWorker):
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
         try:
-            task = self._lifetime_task
-            if task is None or task.done() or self._loop is not asyncio.get_running_loop():
+            task, loop = self._lifetime_task, asyncio.get_running_loop()
+            if task is None or task.done() or self._loop is not loop:
                 await self._open()
             elif self._is_closing:
                 raise self._stopped_error()
-            assert self._loop is not None
-            await self._loop.connect_accepted_socket(lambda: Connection(self), end)
+            await loop.connect_accepted_socket(lambda: Connection(self), end)
         except BaseException:
             end.close()
             raise
@@ -221,7 +220,8 @@ class Server(ManagedWorker):
         if not self.service.supervisor._supervisor_parts.state.is_running():
             raise self._stopped_error()
         loop = self._loop = asyncio.get_running_loop()
-        self._close_requested, self._no_clients = asyncio.Event(), asyncio.Event()
+        requested, no_clients = asyncio.Event(), asyncio.Event()
+        self._close_requested, self._no_clients = requested, no_clients
         self._is_closing = False
         if self._address is not None:
             try:
@@ -229,7 +229,7 @@ class Server(ManagedWorker):
             except OSError as error:
                 raise cannot_listen(self.service.name, self._address, error) from error
         closed = self._closed = Future()
-        self._lifetime_task = loop.create_task(self._serve_until_closed())
+        self._lifetime_task = loop.create_task(self._serve_until_closed(requested, no_clients))
         self._lifetime_task.add_done_callback(lambda _: closed.set_result(None))
         self.service.supervisor.register_sync_scheduler(self)
         # A stop that began before the registration does not call stop().
@@ -263,10 +263,9 @@ class Server(ManagedWorker):
         if self._close_requested is not None:
             self._close_requested.set()
 
-    async def _serve_until_closed(self) -> None:
+    async def _serve_until_closed(self, requested: asyncio.Event,
+                                  no_clients: asyncio.Event) -> None:
         """Wait for the request to close, then until all answers are sent."""
-        requested, no_clients = self._close_requested, self._no_clients
-        assert requested is not None and no_clients is not None
         try:
             await requested.wait()
             self._stop_listening()
