@@ -408,21 +408,17 @@ class Connection(LineProtocol):
 class PendingRequest:
     """A request in flight. Call it at the end of its task, from any thread."""
 
-    __slots__ = ("_connection", "request_id", "task", "size", "confirm", "done")
+    __slots__ = ("_connection", "mailbox", "request_id", "task", "size", "confirm", "done")
 
     task: Task[Any]               # set before the call
 
     def __init__(self, connection: Connection, request_id: str, size: int, confirm: bool) -> None:
         self._connection = connection
+        self.mailbox: LoopMailbox = connection.mailbox      # of the connection's loop
         self.request_id: str = request_id
         self.size: int = size
         self.confirm: bool = confirm  # True if the client waits for the acceptance
         self.done: bool = False
-
-    @property
-    def mailbox(self) -> LoopMailbox:
-        """The mailbox of the connection's loop."""
-        return self._connection.mailbox
 
     def __call__(self) -> None:
         connection = self._connection
@@ -434,7 +430,7 @@ class PendingRequest:
     def post(self) -> None:
         """Have the loop answer the request later."""
         connection = self._connection
-        if not connection.mailbox.post(connection.task_done, self):
+        if not self.mailbox.post(connection.task_done, self):
             connection._service._task_done()        # the loop is closed, with all connections
 
 
