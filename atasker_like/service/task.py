@@ -176,7 +176,7 @@ def _codec(kind: type[Task]) -> Codec:
 
 def _invalid(name: str, error: FieldError) -> InvalidFieldError:
     subject = f"field {error.path} of {name}" if error.path else name
-    return InvalidFieldError(f"{subject} {error.reason}", error.path)
+    return InvalidFieldError(f"{subject} {error}", error.path)
 
 
 # -- results ---------------------------------------------------------------------------------------

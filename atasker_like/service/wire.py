@@ -244,7 +244,7 @@ def _encode_checked(value: Any, encode: Callable[[Any], str] = _encode_text) -> 
     try:
         return encode(value)
     except FieldError as error:
-        raise ValueError(error.reason) from None
+        raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deep, or contains itself") from None
 

@@ -22,9 +22,9 @@ MAX_SHOWN = 60
 class FieldError(Exception):
     """A value does not fit its codec.
 
-    ``path`` leads to the value, ``reason`` says why.
+    ``path`` leads to the value, the text says why.
 
-    :param wanted: the part of the reason that names what the codec takes.
+    :param wanted: the part of the text that names what the codec takes.
     :param shown: the part that shows the value; :meth:`hide` removes it.
     """
 
@@ -44,10 +44,6 @@ class FieldError(Exception):
         self._steps.clear()
         self.__cause__: BaseException | None = None
         self.__context__: BaseException | None = None
-
-    @property
-    def reason(self) -> str:
-        return str(self)
 
     @property
     def path(self) -> str:
@@ -94,6 +90,4 @@ def _json_name(value: Any) -> str:
 
 def in_one_line(text: str) -> str:
     """Return untrusted text with escapes for unprintable characters."""
-    if text.isprintable():
-        return text
     return "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
