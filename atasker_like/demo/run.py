@@ -220,17 +220,16 @@ class _Demo:
         backlog = [count_names(paths[number * len(paths) // size]) for number in range(size)]
         high = count_names.options(priority=TASK_HIGH)(paths[0])
         coroutine = self._ask()
-        done = failed = 0
+        failed = 0
         results = []
         try:
             for task in as_completed(backlog):
                 results.append(task.wait())
                 self.use.add(PROCESSES, results[-1])
-                done += 1
                 failed += not results[-1].ok
-                bar.update(done, failed)
+                bar.update(len(results), failed)
         finally:
-            bar.finish(done, failed)
+            bar.finish(len(results), failed)
         urgent = high.wait()
         self.use.add(PROCESSES, urgent)
         waits = sorted(wait for wait in map(waited, results) if wait is not None)
