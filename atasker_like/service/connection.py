@@ -131,15 +131,12 @@ class Connection(LineProtocol):
             if len(self._partial) > self._max_line:
                 self._reject_long_line()
             elif self._authenticated:
-                self._time_partial_line(bool(lines))
+                if lines:
+                    self._stop_timer()
+                if self._timer is None:
+                    self._start_timer(self._server.message_timeout, self._timed_out)
         elif self._timer is not None and self._authenticated:
             self._stop_timer()
-
-    def _time_partial_line(self, is_new: bool) -> None:
-        if is_new:
-            self._stop_timer()
-        if self._timer is None:
-            self._start_timer(self._server.message_timeout, self._timed_out)
 
     def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
         self._timer = self._loop.call_later(seconds, call)
@@ -303,7 +300,9 @@ class Connection(LineProtocol):
         if self._in_flight or self._lines:
             # More answers may follow that can be written together. Lines wait for that, too: their
             # requests may end tasks of other connections, which would recurse to here.
-            self._flush_soon()
+            if not self._flushing and not self._closed:
+                self._flushing = True
+                self._loop.call_soon(self._flush_later)
             return
         self._flush()
         if self._finishing:
@@ -326,11 +325,6 @@ class Connection(LineProtocol):
                           task.id)
             return encode_error(request_id, "RuntimeError", "the end of the task cannot be "
                                 "encoded; the service's log has the reason", "", limit)
-
-    def _flush_soon(self) -> None:
-        if not self._flushing and not self._closed:
-            self._flushing = True
-            self._loop.call_soon(self._flush_later)
 
     def _flush_later(self) -> None:
         self._flushing = False
