@@ -135,8 +135,7 @@ class _RunningLoop:
                 if task.exception() is error:
                     return
         log.error("loop %s goes on after an asyncio task or a callback in it raised %s",
-                  self._name, described(error),
-                  exc_info=(type(error), error, traceback_of(error)))
+                  self._name, described(error), exc_info=(type(error), error, traceback_of(error)))
 
     def end(self, cause: BaseException | None) -> None:
         """End all waits. The loop is closed.

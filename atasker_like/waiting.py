@@ -474,8 +474,7 @@ def _as_completed(things: list[Any], deadline: float | None,
 if TYPE_CHECKING:
     @overload
     async def co_wait_completed(tasks: Handle[R], timeout: Seconds | None = None,
-                                *, strict: Literal[True],
-                                progress: ShowProgress = False) -> R: ...
+                                *, strict: Literal[True], progress: ShowProgress = False) -> R: ...
 
     @overload
     async def co_wait_completed(tasks: Handle[R], timeout: Seconds | None = None,

@@ -103,8 +103,7 @@ class Service:
         return self._alive
 
     def handler(self, task_class: type[T], tt: TaskType | None = None,
-                **options: Unpack[RunOptions],
-                ) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
+                **options: Unpack[RunOptions]) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
         """Decorate the function that handles the tasks of a class.
 
         The service calls the function with the task. A coroutine function runs in a loop of the
