@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 from .engine.current import report_progress
@@ -194,22 +195,16 @@ class BackendContract:
     def test_threads_at_once(self) -> None:
         with closing(self.make_backend()) as backend:
             ids = [_ids(50) for _ in range(6)]
-            errors: list[BaseException] = []
+            all_run = threading.Barrier(len(ids))
 
             def work(mine: list[str]) -> None:
-                try:
-                    for task_id in mine:
-                        backend.write([(task_id, task_id)])
-                        _same(backend.read(task_id), task_id)
-                except BaseException as error:
-                    errors.append(error)
+                all_run.wait(PATIENCE)
+                for task_id in mine:
+                    backend.write([(task_id, task_id)])
+                    _same(backend.read(task_id), task_id)
 
-            threads = [threading.Thread(target=work, args=(mine,)) for mine in ids]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            _same(errors, [])
+            with ThreadPoolExecutor(len(ids)) as executor:
+                list(executor.map(work, ids))
             written = [task_id for mine in ids for task_id in mine]
             _same([backend.read(task_id) for task_id in written], written)
 
