@@ -358,13 +358,11 @@ class SyncClient:
 
         try:
             return own.run(call if deadline is None else in_time())
-        except CancelledError as error:
-            if isinstance(error, TaskCancelledError):
-                raise               # the calling task was cancelled while it waited here
+        except (TaskCancelledError, WaitTimeoutError):
+            raise               # such as that of the calling task, cancelled while it waits here
+        except CancelledError:
             raise SupervisorStoppedError(f"supervisor {self._supervisor.id} was stopped before the "
                                          f"service at {self._client.place} answered") from None
-        except asyncio.TimeoutError as error:
-            if isinstance(error, WaitTimeoutError):
-                raise
+        except asyncio.TimeoutError:
             raise WaitTimeoutError(f"no answer of the service at {self._client.place} within "
                                    f"{in_seconds(timeout)}; what it has accepted goes on") from None
