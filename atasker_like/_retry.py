@@ -10,7 +10,6 @@ from operator import index
 
 from ._checks import ends_traceback, seconds
 from ._core_errors import InvalidTypeError, RetryRequest, TaskRetryError
-from ._ids import short_id
 from ._inspect import shown
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import pytest
 
 from atasker_like import TaskCancelledError, background_task
 from atasker_like.demo import report, run, source
-from atasker_like.demo.measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe
+from atasker_like.demo.measure import PROCESSES, THREADS, PoolUse, Tally, describe, spread, waited
 from tests.support.internals.progress import NAMED, PLAIN, as_they_end, chart, report_text
 
 from .demo_tree import TREE, counted, plant
