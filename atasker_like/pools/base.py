@@ -66,7 +66,7 @@ class Pool:
     """
 
     tt: TaskType
-    cancel_many = staticmethod(cancel_many)
+    cancel_many: Any = staticmethod(cancel_many)
     #: Processes that were ended by force.
     killed = 0
 
