@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
+# contextvars has the same class, and is one more module to load.
+from _contextvars import ContextVar
 from sys import modules
 
 from .._patched import made_anew, threads_are_replaced

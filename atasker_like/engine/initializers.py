@@ -6,7 +6,7 @@ submits a task and fails is alike: the task calls the initializer, which submits
 """
 from __future__ import annotations
 
-from contextvars import ContextVar
+from _contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
 from .._core_errors import WaitDeadlockError

@@ -27,8 +27,8 @@ likewise: it must wait for the future of that very call.
 """
 from __future__ import annotations
 
+from _contextvars import ContextVar
 from collections import deque
-from contextvars import ContextVar
 from functools import partial
 from sys import _getframe, modules
 from threading import current_thread, get_ident

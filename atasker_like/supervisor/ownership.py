@@ -21,7 +21,6 @@ from .._core_errors import SupervisorError, SupervisorStoppedError
 from .._log import log
 from .._threads import start_thread
 from .interpreter_exit import check_exit, supervisors
-from .unmade_parts import UnmadeParts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +79,6 @@ class BackReference:
 def hand_over(supervisor: Supervisor) -> None:
     """Have a thread end a supervisor without references. ``__del__`` calls this, at any line."""
     parts = supervisor._supervisor_parts
-    if isinstance(parts, UnmadeParts):
-        return
     if sys.is_finalizing() or not parts.in_use() or parts.state.has_stopped():
         return
     parts.back.point_to(supervisor)

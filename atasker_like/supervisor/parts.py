@@ -18,7 +18,7 @@ leads to the supervisor: see ``ownership.py``.
 from __future__ import annotations
 
 from .overrides import Overrides
-from .ownership import BackReference
+from .ownership import BackReference, hand_over
 from .pool_manager import PoolManager
 from .run_state import RunState
 from .schedulers import SchedulerRegistry
@@ -90,6 +90,12 @@ class Parts:
     def in_use(self) -> bool:
         """Return True if there may be something to end."""
         return not self.state.is_new() or self.pools.in_use()
+
+    def hand_over(self, supervisor: Any) -> None:
+        """Have a thread end the supervisor, to which nothing refers any more."""
+        # Python clears the names of modules at its end, and may delete objects after that.
+        if hand_over is not None:
+            hand_over(supervisor)
 
     def renew_locks(self) -> None:
         """Take locks that suit the threads of the application, which has replaced them."""

@@ -16,7 +16,6 @@ from ..engine.task import Task
 from .attributes import (TIMEOUT_MESSAGE, InternalMethods, late_limit, live_task, process_pool,
                          replaceable, size_of)
 from .interpreter_exit import follow_threads, supervisors
-from .ownership import hand_over
 from .unmade_parts import NOT_MADE, PartsOnFirstUse
 
 TYPE_CHECKING = False
@@ -87,9 +86,7 @@ class TaskSupervisor(InternalMethods, NoExecutor):
         supervisors.add(self)
 
     def __del__(self) -> None:
-        # Python clears the names of modules at its end, and may delete objects after that.
-        if hand_over is not None:
-            hand_over(self)
+        self._supervisor_parts.hand_over(self)
 
     # -- lifecycle -----------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class UnmadeParts:
             raise AttributeError(name)
         return getattr(self._parts(), name)
 
+    def hand_over(self, supervisor: Supervisor) -> None:
+        """See :meth:`.parts.Parts.hand_over`. There is nothing to end."""
+
     def _parts(self) -> Any:
         raise SupervisorError("the supervisor is not made yet: its class has an __init__() of its "
                               "own, which must call super().__init__() before it uses the "
