@@ -11,7 +11,7 @@ that descriptors arrive in the order of the frames.
 """
 from __future__ import annotations
 
-from errno import EIO, EPIPE
+from errno import EIO
 
 from ..._log import log
 from .buffers import TransferError, send
@@ -19,21 +19,13 @@ from .pool_process import PoolProcess, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from threading import RLock
-    from typing import Protocol
-
+    from ..base import Pool
     from .buffers import Memory
-
-    class SendingPool(Protocol):
-        """The pool, as this module uses it."""
-
-        name: str
-        lock: RLock
 
 __all__ = ["claim", "send_all"]
 
 
-def claim(pool: SendingPool, process: PoolProcess) -> bool:
+def claim(pool: Pool, process: PoolProcess) -> bool:
     """Return True if the caller must call :func:`send_all` in a pool thread. (no lock)"""
     with pool.lock:
         if process.transferring or not process.transfers:
@@ -42,7 +34,7 @@ def claim(pool: SendingPool, process: PoolProcess) -> bool:
         return True
 
 
-def send_all(pool: SendingPool, process: PoolProcess) -> None:
+def send_all(pool: Pool, process: PoolProcess) -> None:
     """Copy and send the buffers of all tasks that were sent to a process. (no lock)"""
     try:
         while True:
@@ -74,12 +66,10 @@ def _send(process: PoolProcess, frame: int, memories: list[Memory], error: int) 
     try:
         try:
             send(process.socket_fd, frame, memories, error, wait=False)
-        except BlockingIOError:
+        except (BlockingIOError, BrokenPipeError):
             raise
         except OSError as failed:
-            if failed.errno == EPIPE:
-                raise
             # Too many descriptors are under way, for example. The task fails with the reason.
             send(process.socket_fd, frame, [], failed.errno or EIO, wait=False)
-    except (BrokenPipeError, ConnectionError):
+    except ConnectionError:
         pass                            # it is dead: the result pipe reports its end
