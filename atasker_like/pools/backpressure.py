@@ -28,30 +28,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
-    from ..engine.deferred import Deferred
     from ..engine.lanes import Lane
-    from ..engine.lifecycle import Lifecycle
-    from ..engine.registry import Registry
-    from ..engine.run_queue import RunQueue
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
-    from ..engine.timer import Timer, TimerEntry
+    from ..engine.timer import TimerEntry
+    from .notifier import WholePool
 
-    class LimitedPool(Protocol):
+    class LimitedPool(WholePool, Protocol):
         """A pool as its backpressure sees it."""
 
-        name: str
-        lock: Any
-        timer: Timer
-        accepting: bool
-        run_queue: RunQueue
-        registry: Registry
-        lifecycle: Lifecycle
         replacement: Any
 
         def _ensure_started(self) -> None: ...
         def _refusal_reason(self) -> str | None: ...
-        def _dispatch_more(self) -> Deferred: ...
 
     class Submitter(Protocol):
         """A blocked submitter: a lock that it waits for, or the counterpart for a coroutine."""

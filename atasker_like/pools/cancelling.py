@@ -8,21 +8,16 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Protocol, Sequence
 
     from ..engine.deferred import Deferred
-    from ..engine.lifecycle import Lifecycle
     from ..engine.task import Task
+    from .notifier import WholePool
     from .rollback import Rollback
 
     Waiters = List[Callable[[], None]]
 
-    class CancellingPool(Protocol):
+    class CancellingPool(WholePool, Protocol):
         """A pool, as far as it cancels."""
 
-        lifecycle: Lifecycle
         rollback: Rollback
-
-        def is_reentrant(self) -> bool: ...
-
-        def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None: ...
 
         def cancel_together(self, tasks: Iterable[Task[Any]], cause: str,
                             ended: list[tuple[Task[Any], Waiters | None]],

@@ -7,23 +7,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol
 
-    from ..engine.deferred import Deferred
     from ..engine.lanes import Lane
     from ..engine.task import Task
     from .backpressure import Backpressure
+    from .notifier import WholePool
 
-    class LanesPool(Protocol):
+    class LanesPool(WholePool, Protocol):
         """A pool as its lanes see it."""
 
-        lock: Any
-        run_queue: Any
         backpressure: Backpressure
 
-        def is_reentrant(self) -> bool: ...
-        def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None: ...
         def tasks_of(self, lane: Lane) -> list[Task[Any]]: ...
         def _run_uninterruptible(self, call: Callable[..., None], *arguments: Any) -> None: ...
-        def _dispatch_more(self) -> Deferred: ...
 
 __all__ = ["LaneEvents"]
 

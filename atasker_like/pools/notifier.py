@@ -14,17 +14,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol
 
+    from ..engine.deferred import Deferred
+    from ..engine.lifecycle import Lifecycle, LifecyclePool
+    from ..engine.registry import Registry
+    from ..engine.run_queue import RunQueue
     from ..engine.task import Task
-    from ..engine.timer import Timer
 
-    class NotifiedPool(Protocol):
-        """A pool as its notifier sees it."""
+    class WholePool(LifecyclePool, Protocol):
+        """A pool as its parts see it."""
 
         name: str
-        lock: Any
-        timer: Timer
+        run_queue: RunQueue
+        lifecycle: Lifecycle
+        registry: Registry
 
-        def _spawn(self, call: Callable[[], None]) -> None: ...
+        def is_reentrant(self) -> bool: ...
+        def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None: ...
+        def _dispatch_more(self) -> Deferred: ...
 
 __all__ = ["Notifier"]
 
@@ -32,7 +38,7 @@ __all__ = ["Notifier"]
 class Notifier:
     """Makes these calls for one pool."""
 
-    def __init__(self, pool: NotifiedPool) -> None:
+    def __init__(self, pool: WholePool) -> None:
         self._pool = pool
         self.on_late_starts: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
         self._late_starts: list[tuple[Task[Any], float]] = []   # still to be reported

@@ -17,21 +17,14 @@ if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
     from ..engine.deferred import Deferred
-    from ..engine.lifecycle import Lifecycle
-    from ..engine.registry import Registry
     from ..engine.task import Task
+    from .notifier import WholePool
 
     Waiters = List[Callable[[], None]]
 
-    class RollbackPool(Protocol):
+    class RollbackPool(WholePool, Protocol):
         """A pool as its rollback sees it. The methods but the first are called with the lock held.
         """
-
-        lock: Any
-        lifecycle: Lifecycle
-
-        @property
-        def registry(self) -> Registry: ...
 
         def _release_lock(self) -> None: ...
         def _interrupted(self) -> None: ...

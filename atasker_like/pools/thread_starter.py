@@ -21,21 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Protocol
 
-    from ..engine.lifecycle import Lifecycle
-    from ..engine.run_queue import RunQueue
     from ..engine.task import Task
-    from ..engine.timer import Timer
     from .backpressure import Backpressure
+    from .notifier import WholePool
     from .pool_thread import PoolThread
 
-    class StartingPool(Protocol):
+    class StartingPool(WholePool, Protocol):
         """The pool, as its starter uses it."""
 
-        name: str
-        lock: Any
-        timer: Timer
-        run_queue: RunQueue
-        lifecycle: Lifecycle
         backpressure: Backpressure
         _threads: set[PoolThread]
         _idle: list[PoolThread]

@@ -8,20 +8,10 @@ from . import log_relay as relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Any
 
     from ...engine.deferred import Deferred
-    from ...engine.registry import Registry
-
-    class ForwardingPool(Protocol):
-        """The pool, as its log forwarder uses it."""
-
-        name: str
-        lock: Any
-        registry: Registry
-
-        @property
-        def _spawn(self) -> Callable[[Callable[[], None]], None]: ...
+    from ..base import Pool
 
 __all__ = ["LogForwarder"]
 
@@ -32,7 +22,7 @@ LOGS_MOST = 10000
 class LogForwarder:
     """Passes the records of one pool to the handlers, in a pool thread and in order."""
 
-    def __init__(self, pool: ForwardingPool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.records: deque[tuple[dict[str, Any], str | None, str | None]] = deque()
         self._is_relaying = False           # a pool thread passes them to the handlers

@@ -10,15 +10,7 @@ from .child import STACKS_SIGNAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
-
-    from .pool_process import PoolProcess
-
-    class AskingPool(Protocol):
-        """The pool, as far as its stacks need it."""
-
-        lock: Any
-        _processes: list[PoolProcess]
+    from .dispatcher import Dispatcher
 
 __all__ = ["stacks_of"]
 
@@ -26,7 +18,7 @@ __all__ = ["stacks_of"]
 PATIENCE, SILENCE = 1.0, 0.1
 
 
-def stacks_of(pool: AskingPool) -> dict[int, tuple[str | None, str]]:
+def stacks_of(pool: Dispatcher) -> dict[int, tuple[str | None, str]]:
     """Return the stacks of the threads of all processes of a pool, and wait for their answers.
 
     :return: by pid, the id of the running task or None, and the stacks as text.
