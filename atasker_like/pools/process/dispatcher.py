@@ -197,6 +197,13 @@ class Dispatcher(Pool):
         else:
             self._io_thread.transfer(process)
 
+    def on_transfer(self, process: PoolProcess) -> None:
+        """Have a pool thread send the large buffers of tasks to a process."""
+        from . import transfers
+
+        if transfers.claim(self, process):
+            self._spawn(lambda: transfers.send_all(self, process))
+
     def write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""
         if process.outbox:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .io_thread import IOThread
     from .pool_process import PoolProcess
     from .process_set import ProcessSet
+    from .starter import ProcessStarter
 
 __all__ = ["ExitHandler"]
 
@@ -30,8 +31,9 @@ __all__ = ["ExitHandler"]
 class ExitHandler:
     """Handles the ends of the processes of one pool. (no lock)"""
 
-    def __init__(self, pool: ProcessSet) -> None:
+    def __init__(self, pool: ProcessSet, starter: ProcessStarter) -> None:
         self._pool = pool
+        self._starter = starter
 
     def handle(self, process: PoolProcess, cause: str | None = None) -> None:
         """Fail the task that a dead process was running, requeue its other tasks, and replace it.
@@ -49,7 +51,7 @@ class ExitHandler:
             victims, undone = self._remove(process, status.code)
             early = not process.ready and not pool._closing
             if early:
-                pool.starter.ended_early(refused)
+                self._starter.ended_early(refused)
             pool._close_pipes(process)
         with suppress(OSError, ValueError):     # the application closes descriptors meanwhile
             process.process.close()
@@ -64,14 +66,14 @@ class ExitHandler:
             else:
                 pool._end_attempt(victim, failure_of(victim, ending[1]), ending[2])
         if early:
-            pool.starter.report_early_end(process, status)
+            self._starter.report_early_end(process, status)
         with pool.lock:
             deferred: Deferred = []
             if pool.accepting or pool.run_queue.waiting:
                 pool._refill_idle()
-                deferred = pool.starter.grow()
+                deferred = self._starter.grow()
             pool.backpressure.wake_submitters()
-            exited = pool._all_exited()
+            exited = self._starter.all_exited()
         run_deferred(deferred)
         for latch in exited:
             latch()

@@ -28,7 +28,7 @@ from time import monotonic, perf_counter
 from ..._ids import new_id
 from ...constants import TaskType
 from ...engine.blocking import Latch
-from ...engine.deferred import run_and_launch, run_deferred
+from ...engine.deferred import run_and_launch
 from ...engine.lifecycle import failure_of
 from ...engine.run_queue import RunQueue
 from ...engine.task import CANCELED, COMPLETED, QUEUED, Task, number_tasks
@@ -69,7 +69,6 @@ class ProcessPool(ProcessSet):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
     tt = TaskType.MP
-    killed: int
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  spawn: Callable[[Callable[[], None]], None], pool_size: int,
@@ -96,9 +95,9 @@ class ProcessPool(ProcessSet):
         self._generation = 0                # the number of calls of configure()
         self.packer = TaskPacker(self)
         self.starter = ProcessStarter(self)
-        self.exits = ExitHandler(self)
+        self.exits = ExitHandler(self, self.starter)
         # What the I/O thread calls.
-        self.on_readable = ResultReader(self, self.exits.handle).read
+        self.on_readable = ResultReader(self, self.starter, self.exits.handle).read
         self.io_thread_failed = self.exits.replace_all
 
     # -- acceptance --------------------------------------------------------------------------------
@@ -255,13 +254,6 @@ class ProcessPool(ProcessSet):
         deferred = self.starter.grow()
         return [*deferred, writer.commit] if writer.processes else deferred
 
-    def on_transfer(self, process: PoolProcess) -> None:
-        """Have a pool thread send the large buffers of tasks to a process."""
-        from . import transfers
-
-        if transfers.claim(self, process):
-            self._spawn(lambda: transfers.send_all(self, process))
-
     # -- cancel and time out (lock held) -----------------------------------------------------------
 
     def _holder(self, task: Task[Any]) -> PoolProcess | None:
@@ -338,14 +330,10 @@ class ProcessPool(ProcessSet):
         return deferred
 
     def _cancel_running(self, task: Task[Any]) -> Deferred:
-        return self._stop_running(task, None, None)
+        return self._timeout_running(task, None, None)
 
-    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError | None,
                          pause: float | None) -> Deferred:
-        return self._stop_running(task, error, pause)
-
-    def _stop_running(self, task: Task[Any], error: BaseException | None,
-                      pause: float | None) -> Deferred:
         process = self._holder(task)
         if process is None or process.termination is not None:
             return []                       # its result arrived, or its process is being ended
@@ -363,9 +351,6 @@ class ProcessPool(ProcessSet):
         process.termination = (task, error, pause)
         self._refill_idle()
         return self._end_process(process) + self.starter.grow()
-
-    def _complete_running(self, task: Task[Any]) -> Deferred:
-        return []       # its result is ignored later
 
     # -- settings ----------------------------------------------------------------------------------
 
@@ -462,12 +447,6 @@ class ProcessPool(ProcessSet):
         self._io_thread = None
         self.starter.reset_after_fork()
         self.log_forwarder.reset()
-
-    def warm_up(self) -> None:
-        """Start ``min_size`` processes ahead of the tasks."""
-        with self.lock:
-            deferred = self.starter.grow()
-        run_deferred(deferred)
 
     def open(self) -> None:
         with self.lock:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from time import monotonic, perf_counter
+from time import monotonic
 
 from ...engine.deferred import run_deferred
-from ...engine.lifecycle import failure_of
-from ...engine.task import COMPLETED
-from ...errors import PoolBrokenError, TaskTimeoutError
+from ...errors import TaskTimeoutError
 from .dispatcher import Dispatcher
 from .log_forwarder import LogForwarder
 from .pool_process import PoolProcess, kill
@@ -27,7 +25,8 @@ if TYPE_CHECKING:
     from ...engine.blocking import Latch
     from ...engine.deferred import Deferred
     from ...engine.task import Task
-    from .starter import ProcessStarter
+    from .io_thread import IOThread
+    from .task_packer import TaskPacker
 
 __all__ = ["ProcessSet"]
 
@@ -43,17 +42,23 @@ class ProcessSet(Dispatcher):
     """The part of the process pool that checks, recycles and ends its processes."""
 
     _spawn: Callable[[Callable[[], None]], None]
-    starter: ProcessStarter
+    packer: TaskPacker
+    min_size: int
+    start_method: str | None
+    forks_from_template: bool
     initializer: Callable[..., Any] | None
+    initargs: tuple[Any, ...]
+    maxtasksperchild: int | None
     on_readable: Callable[..., None]    # reads the results of a process, or handles its end
+    io_thread_failed: Callable[[IOThread, BaseException], None]
     _closing: bool
+    _generation: int                    # the number of calls of configure()
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
-        self.killed: int = 0                # the number of processes that were killed
         self.log_forwarder = LogForwarder(self)
         self._exit_waiters: list[Latch] = []        # opened when the last process has ended
 
@@ -115,36 +120,10 @@ class ProcessSet(Dispatcher):
             deferred = self._attempt_ended(task, outcome, pause)
         run_deferred(deferred)
 
-    def _all_exited(self) -> list[Latch]:
-        """Return the latches to open if no process is left and none is starting. (lock held)"""
-        if self._processes or self.starter.is_busy:
-            return []
-        exited, self._exit_waiters = self._exit_waiters, []
-        return exited
-
     def _served(self) -> bool:
         """Return True if a process takes tasks, now or after its current task. (lock held)"""
         return any(process.ready and process.termination is None
                    and not process.closed and not process.retiring for process in self._processes)
-
-    def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
-        """Fail all waiting tasks, since no process can be started or gets ready.
-
-        Each task gets its own error object.
-        """
-        ended = []
-        with self.lock:
-            self.starter.stop_starting_ahead()
-            for task in self.run_queue.take_all():
-                error = PoolBrokenError(
-                    f"{self.name} could not start a process for task {task.name} "
-                    f"({task.short_id}): {why}")
-                error.__cause__ = cause
-                held = task._references()
-                ended.append((task, held, self.lifecycle.finish(task, COMPLETED, perf_counter(),
-                                                         failure_of(task, error))))
-        for task, held, waiters in ended:
-            self.lifecycle.notify(task, waiters, inline=False)
 
     def _end_process(self, process: PoolProcess) -> Deferred:
         """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .pool_process import PoolProcess
     from .process_set import ProcessSet
     from .protocol import Result
+    from .starter import ProcessStarter
 
 __all__ = ["ResultReader"]
 
@@ -34,9 +35,10 @@ READ_SIZE = 1 << 16
 class ResultReader:
     """Reads the results of the processes of one pool."""
 
-    def __init__(self, pool: ProcessSet,
+    def __init__(self, pool: ProcessSet, starter: ProcessStarter,
                  on_exit: Callable[[PoolProcess, str | None], None]) -> None:
         self._pool = pool
+        self._starter = starter
         self._on_exit = on_exit
 
     def read(self, process: PoolProcess, cause: str | None = None) -> None:
@@ -129,7 +131,7 @@ class ResultReader:
                 pool._steal()
             # A process that just got ready may have taken all waiting tasks, while others stand
             # behind a running task. A dismissed process may need long to exit.
-            deferred = (pool.starter.grow()
+            deferred = (self._starter.grow()
                         if (pool.run_queue.waiting or len(process.inflight) > 1
                             or results[0][1] > ERROR or process.closed)
                         else [])
@@ -220,7 +222,7 @@ class ResultReader:
         elif kind == READY:
             process.ready = True
             pool.timer.cancel(process.ready_timer)
-            pool.starter.got_ready()
+            self._starter.got_ready()
             if not process.closed:
                 if process.retiring:
                     pool._close_when_idle(process)      # configure() was called while it started

@@ -8,13 +8,16 @@ from __future__ import annotations
 import threading
 from errno import EAGAIN
 from itertools import count
+from time import perf_counter
 
 from ..._inspect import text_of
 from ..._log import log
 from ..._patched import why_no_processes
 from ..._threads import start_thread
 from ...engine.deferred import run_deferred
-from ...errors import ProcessDiedError, SupervisorError
+from ...engine.lifecycle import failure_of
+from ...engine.task import COMPLETED
+from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError
 from . import child
 from .io_thread import IOThread
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
@@ -25,49 +28,13 @@ from .start_errors import START_TRIES, describe, tries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Any, Callable
 
     from ...engine.blocking import Latch
     from ...engine.deferred import Deferred
-    from ...engine.registry import Registry
-    from ...engine.run_queue import RunQueue
-    from ...engine.timer import Timer
     from .exit_status import ExitStatus
-    from .io_thread import Watched
-    from .task_packer import TaskPacker
+    from .process_set import ProcessSet
     from .template import ForkTemplate
-
-    class StartingPool(Watched, Protocol):
-        """The pool, as its starter uses it."""
-
-        name: str
-        lock: Any
-        timer: Timer
-        run_queue: RunQueue
-        registry: Registry
-        accepting: bool
-        min_size: int
-        start_method: str | None
-        forks_from_template: bool
-        initializer: Callable[..., Any] | None
-        initargs: tuple[Any, ...]
-        maxtasksperchild: int | None
-        packer: TaskPacker
-        _closing: bool
-        _generation: int
-        _processes: list[PoolProcess]
-        _idle: list[PoolProcess]
-        _io_thread: IOThread | None
-
-        def warm_up(self) -> None: ...
-        def _spawn(self, call: Callable[[], None]) -> None: ...
-        def _alive(self) -> int: ...
-        def _served(self) -> bool: ...
-        def _all_exited(self) -> list[Latch]: ...
-        def _close_pipes(self, process: PoolProcess) -> None: ...
-        def _close_when_idle(self, process: PoolProcess) -> None: ...
-        def _arm_ready_timeout(self, process: PoolProcess) -> None: ...
-        def _fail_waiting(self, cause: BaseException | None, why: str) -> None: ...
 
 __all__ = ["ProcessStarter"]
 
@@ -78,14 +45,15 @@ START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 class ProcessStarter:
     """Starts the processes of one pool."""
 
-    def __init__(self, pool: StartingPool) -> None:
+    def __init__(self, pool: ProcessSet) -> None:
         self._pool = pool
         self.is_busy = False                # a thread starts processes, or was asked to
         self.is_running = False             # that thread has begun
         self._failures = 0                  # processes in a row that did not get ready
         self._refusals = 0                  # starts in a row that raised
         self._pausing = False               # the timer will retry a failed start
-        self._is_broken = False     # processes do not get ready: start none ahead of tasks
+        # Processes do not get ready: start none ahead of tasks until one does.
+        self._is_broken = False
         self.ahead: bool = False            # start min_size processes before the pool is opened
         # True: start no second process before the first one is ready. None: not known yet.
         self._probing: bool | None = None
@@ -134,8 +102,8 @@ class ProcessStarter:
             end_if_pool_process()       # the pool that started this process fails its tasks
         with self._pool.lock:
             self.is_busy = False
-            exited = self._pool._all_exited()
-        self._pool._fail_waiting(None, str(UnguardedMainError()))
+            exited = self.all_exited()
+        self._fail_waiting(None, str(UnguardedMainError()))
         for latch in exited:
             latch()
 
@@ -174,7 +142,7 @@ class ProcessStarter:
                 unguarded = self._pool.start_method in self._unguarded
                 if self._pool._closing or unguarded or not self.needs_process():
                     self.is_busy = self.is_running = False
-                    exited = self._pool._all_exited()
+                    exited = self.all_exited()
                     break
             try:
                 self._start_one()
@@ -224,7 +192,7 @@ class ProcessStarter:
             if hopeless:
                 pause = START_PAUSE_MOST
             self._pausing = pausing = not failing and not pool._closing
-            exited = pool._all_exited()
+            exited = self.all_exited()
         for latch in exited:
             latch()
         log.warning(
@@ -234,7 +202,7 @@ class ProcessStarter:
             why = describe(error)
             if allowed != 1:
                 why = f"{failures} tries in a row failed, the last one with {why}"
-            pool._fail_waiting(error, why)
+            self._fail_waiting(error, why)
         elif pausing:
             try:
                 pool.timer.start()
@@ -242,7 +210,7 @@ class ProcessStarter:
             except (RuntimeError, MemoryError):
                 with pool.lock:
                     self._pausing = False
-                pool._fail_waiting(error, f"{describe(error)}; there is no thread for another try")
+                self._fail_waiting(error, f"{describe(error)}; there is no thread for another try")
 
     def _next_pause(self) -> float:
         """Count a start that was refused; return the seconds until the next try. (lock held)"""
@@ -336,13 +304,37 @@ class ProcessStarter:
             if last is None:
                 last = ProcessDiedError(f"process {process.pid} ended {status} before it was ready",
                                         process.pid, status.code)
-            self._pool._fail_waiting(last, f"{failures} processes in a row did not get ready; "
-                                     f"the last one said: {text_of(last)}")
+            self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
+                               f"the last one said: {text_of(last)}")
 
-    def stop_starting_ahead(self) -> None:
-        """Start no process ahead of tasks until one gets ready. (lock held)"""
-        self._failures = 0
-        self._is_broken = True
+    def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
+        """Fail all waiting tasks, since no process can be started or gets ready.
+
+        Each task gets its own error object.
+        """
+        pool = self._pool
+        ended = []
+        with pool.lock:
+            self._failures = 0
+            self._is_broken = True
+            for task in pool.run_queue.take_all():
+                error = PoolBrokenError(
+                    f"{pool.name} could not start a process for task {task.name} "
+                    f"({task.short_id}): {why}")
+                error.__cause__ = cause
+                held = task._references()
+                ended.append((task, held, pool.lifecycle.finish(task, COMPLETED, perf_counter(),
+                                                                failure_of(task, error))))
+        for task, held, waiters in ended:
+            pool.lifecycle.notify(task, waiters, inline=False)
+
+    def all_exited(self) -> list[Latch]:
+        """Return the latches to open if no process is left and none is starting. (lock held)"""
+        pool = self._pool
+        if pool._processes or self.is_busy:
+            return []
+        exited, pool._exit_waiters = pool._exit_waiters, []
+        return exited
 
     def undo_request(self) -> None:
         """Forget a request whose thread has not begun, after an interrupt. (lock held)"""
@@ -376,18 +368,20 @@ class ProcessStarter:
             waits = pool.run_queue.waiting > 0
         if not waits and not known:         # no task can carry the error
             log.error("%s cannot start processes: %s", pool.name, error)
-        pool._fail_waiting(None, str(error))
-
-    def start_ahead(self) -> None:
-        """Start ``min_size`` processes before the pool is opened, without waiting for them."""
-        self.ahead = True
-        self._pool.warm_up()
+        self._fail_waiting(None, str(error))
 
     def start_now(self) -> None:
-        """Fork the template in this thread; wait until ``min_size`` processes have been started."""
+        """Start ``min_size`` processes before the pool is opened.
+
+        With a template, fork it in this thread, and wait until they have been started.
+        """
         pool = self._pool
         if not pool.forks_from_template:
-            return self.start_ahead()
+            self.ahead = True
+            with pool.lock:
+                deferred = self.grow()
+            run_deferred(deferred)
+            return
         self.ensure_template()
         self.ahead = True
         with pool.lock:
