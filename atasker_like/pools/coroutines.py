@@ -124,7 +124,7 @@ class CoroutinePool(Pool):
             self.registry.add(task)
             if not self.run_queue.try_acquire(task):
                 self.run_queue.push(task)
-                deferred = self._dispatch_deferred(loop)
+                deferred = self._dispatch_more(loop)
             else:
                 deferred = None
                 self._running[task] = mailbox
@@ -146,7 +146,7 @@ class CoroutinePool(Pool):
         if task._spec.lane is None:
             return [lambda: self._post(task)]
         self.run_queue.push(task)
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
         deferred: Deferred = []
@@ -155,9 +155,9 @@ class CoroutinePool(Pool):
                 deferred.append(partial(self._post, task))
             else:
                 self.run_queue.push(task)
-        return deferred + self._dispatch_deferred()
+        return deferred + self._dispatch_more()
 
-    def _dispatch_deferred(self, here: asyncio.AbstractEventLoop | None = None) -> Deferred:
+    def _dispatch_more(self, here: asyncio.AbstractEventLoop | None = None) -> Deferred:
         """Take the tasks that may start from the run queue. (lock held)
 
         :param here: the loop that makes this call. It begins with its own tasks without a message.
@@ -178,9 +178,6 @@ class CoroutinePool(Pool):
                 deferred.append(partial(self._post, task))
         self.backpressure.wake_submitters()
         return deferred
-
-    def _dispatch_more(self) -> Deferred:
-        return self._dispatch_deferred()
 
     def _post(self, task: Task[Any]) -> None:
         payload = _payload_of(task)
@@ -226,7 +223,7 @@ class CoroutinePool(Pool):
             for task in self._without_loop(all_loops):
                 task._extra_fields().running = 0    # its cancelled coroutine has not ended
                 self._leave(task)
-            deferred = self._dispatch_deferred()
+            deferred = self._dispatch_more()
         for task, held, waiters in ended:
             self.lifecycle.notify(task, waiters, inline=False)
         run_deferred(deferred)
@@ -345,7 +342,7 @@ class CoroutinePool(Pool):
             else:
                 drop_outcome(outcome)       # the task ended before
             if task._spec.lane is not None:
-                deferred = self._dispatch_deferred(here) + deferred
+                deferred = self._dispatch_more(here) + deferred
         if error is not None and is_late and not cancelled:
             report_late_error(task, error)
         run_deferred(deferred)
@@ -361,7 +358,7 @@ class CoroutinePool(Pool):
     def _removed_from_queue(self, tasks: Sequence[Task[Any]]) -> Deferred:
         for task in tasks:
             self._leave_line(task)
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     def _leave_line(self, task: Task[Any]) -> None:
         """Remove a QUEUED task that has become final.
@@ -399,7 +396,7 @@ class CoroutinePool(Pool):
         # These may have been posted; a second post does no harm.
         again: Deferred = [partial(self._post, task) for task in self._running
                            if task._status == QUEUED and self._was_posted(task)]
-        return again + self._dispatch_deferred()
+        return again + self._dispatch_more()
 
     def _stop(self, task: Task[Any]) -> Deferred:
         payload = _payload_of(task)
