@@ -8,24 +8,19 @@ from ...engine.task import Progress
 from ...errors import PoolBrokenError, TaskPicklingError
 from ..process import child, log_relay
 from ..process.protocol import decode
-from .remote_call import dumps_by_value, has_code
+from .remote_call import dumps_by_name_or_value, has_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
     from ...engine.task import Task
     from .adapters import ExecutorAdapter
     from .remote_call import Result
 
-__all__ = ["broken", "dumps", "lost", "pack", "unpack"]
+__all__ = ["broken", "lost", "pack", "unpack"]
 
 _PACKAGE = __name__.partition(".")[0]
-
-
-def dumps(value: Any) -> bytes:
-    """Pickle a value by name."""
-    return pickle.dumps(value, 5)
 
 
 def pack(task: Task[Any], adapter: ExecutorAdapter) -> None:
@@ -41,14 +36,14 @@ def pack(task: Task[Any], adapter: ExecutorAdapter) -> None:
     try:
         packed = spec.pickled_target
         if packed is None:
-            packed = _by_name_or_value(spec.target, child.pickle_target, adapter)
+            packed = dumps_by_name_or_value(spec.target, not adapter.by_name, child.pickle_target)
             # A name in the main module, or code, is not for each executor that may follow.
             if (child.is_stateless(spec.target) and b"__main__" not in packed
                     and not has_code(packed)):
                 spec.pickled_target = packed
         what = "arguments"
         args, kwargs = task._args, task._kwargs
-        task._context = packed, (_by_name_or_value((args, kwargs), dumps, adapter)
+        task._context = packed, (dumps_by_name_or_value((args, kwargs), not adapter.by_name)
                                  if args or kwargs else None)
     except (Exception, SystemExit) as raised:
         advice = ("define it at the top level of a module, where the process can import it"
@@ -58,21 +53,6 @@ def pack(task: Task[Any], adapter: ExecutorAdapter) -> None:
                                   f"{adapter.name} ({described(raised)}); {advice}")
         error.__cause__ = raised
         task._context = error
-
-
-def _by_name_or_value(value: Any, by_name: Callable[[Any], bytes],
-                      adapter: ExecutorAdapter) -> bytes:
-    """Pickle by name, or by value if the executor carries that and a name would not do."""
-    try:
-        pickled = by_name(value)
-    except Exception:
-        found = None if adapter.by_name else dumps_by_value(value)
-        if found is None:
-            raise
-        return found
-    if not adapter.by_name and b"__main__" in pickled:
-        return dumps_by_value(value) or pickled
-    return pickled
 
 
 def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:

@@ -37,8 +37,7 @@ from ...engine.deferred import run_deferred
 from ...engine.lifecycle import (before_end_of, drop_outcome, failure_of, is_cancellation,
                                  retry_pause, run_callback)
 from ...engine.run_queue import RunQueue
-from ...engine.spec import TaskSpec
-from ...engine.task import CANCELED, STARTED, Task, number_tasks
+from ...engine.task import CANCELED, STARTED, Task
 from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
 from ..base import Pool
 from ..process import child
@@ -46,9 +45,9 @@ from ..process.child import ERROR
 from .adapters import ExecutorAdapter
 from .call import Call
 from .messages import Messages
-from .packing import broken, dumps, lost, pack, unpack
+from .packing import broken, lost, pack, unpack
 from .prefetch import AHEAD_SECONDS, Prefetched
-from .remote_call import ORIGIN, RunWhenLoaded, run_local, run_remote
+from .remote_call import ORIGIN, RunWhenLoaded, dumps, run_local, run_remote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,22 +106,8 @@ class ExternalPool(Pool):
 
     # -- acceptance --------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: tuple[Any, ...],
-              kwargs: dict[str, Any] | None) -> Task[Any]:
-        """See :meth:`Pool.start`. If the call cannot be pickled, the task fails at once."""
-        task: Task[Any] = Task(spec, args, kwargs, None)
-        return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
-
-    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
-                   first: int | None = None) -> list[Task[Any]]:
-        """See :meth:`Pool.start_many`."""
-        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
-        if first is not None:
-            number_tasks(tasks, first)
-        self.submit_many(tasks)
-        return tasks
-
     def submit(self, task: Task[Any]) -> None:
+        """See :meth:`Pool.submit`. If the call cannot be pickled, the task fails at once."""
         pack(task, self.adapter)
         return Pool.submit(self, task)
 
@@ -137,7 +122,7 @@ class ExternalPool(Pool):
         if isinstance(task._context, TaskPicklingError):
             return self._attempt_ended(task, failure_of(task, task._context), None)
         self.run_queue.push(task)
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     def _is_queued(self, task: Task[Any]) -> bool:
         call = self._call_of(task)
@@ -153,7 +138,7 @@ class ExternalPool(Pool):
         self.run_queue.requeue([call.task])
         return True
 
-    def _dispatch_deferred(self) -> Deferred:
+    def _dispatch_more(self) -> Deferred:
         """Start the tasks that may start, and ask for a giver if there is none."""
         deferred: Deferred = []
         run_queue = self.run_queue
@@ -176,7 +161,7 @@ class ExternalPool(Pool):
             deferred.append(self._fail_lost)
         if self._to_submit and not self._submitter_running:
             self._submitter_running = True
-            deferred.append(self._start_submitter)
+            deferred.append(lambda: self._spawn(self._submit_all))
         return deferred
 
     def _add_call(self, task: Task[Any]) -> Call:
@@ -228,9 +213,6 @@ class ExternalPool(Pool):
 
     def arm_timeout(self, task: Task[Any]) -> None:
         """Do nothing: :meth:`_submit_all` arms the timeout when the executor gets the call."""
-
-    def _start_submitter(self) -> None:
-        self._spawn(self._submit_all)
 
     def _freed(self, call: Call) -> None:
         """Release the slot of a call."""
@@ -355,7 +337,7 @@ class ExternalPool(Pool):
             for call in filterfalse(attrgetter("done"), calls):
                 call.handle, call.bundle, call.alone, call.submitted = None, [], True, False
                 self._to_submit.append(call)
-            deferred = self._dispatch_deferred()
+            deferred = self._dispatch_more()
         run_deferred(deferred)
 
     def _returned(self, call: Call, error: BaseException | None, value: Any,
@@ -423,7 +405,7 @@ class ExternalPool(Pool):
                     if not ahead:
                         self.lifecycle.revoke(task)
                     self.run_queue.requeue([task])
-                deferred = self._dispatch_deferred()
+                deferred = self._dispatch_more()
         if is_cancelled:
             self._end(call, None, None, True)
         run_deferred(deferred)
@@ -468,7 +450,7 @@ class ExternalPool(Pool):
                 deferred = self._attempt_ended(task, outcome, pause, cancelled)
             else:
                 drop_outcome(outcome)       # the task ended before
-            deferred = self._dispatch_deferred() + deferred
+            deferred = self._dispatch_more() + deferred
         del outcome
         run_deferred(deferred)
 
@@ -503,7 +485,7 @@ class ExternalPool(Pool):
             return []
         if self._withdraw(call):
             return [*self._attempt_ended(task, None, None, cancelled=True),
-                    *self._dispatch_deferred()]
+                    *self._dispatch_more()]
         asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
@@ -543,7 +525,7 @@ class ExternalPool(Pool):
                                  "processes")
         task._extra_fields().placement = None
         deferred += self._attempt_ended(task, failure_of(task, plain), pause)
-        return deferred + self._dispatch_deferred()
+        return deferred + self._dispatch_more()
 
     @staticmethod
     def _cancel_quietly(call: Call) -> None:
@@ -558,11 +540,8 @@ class ExternalPool(Pool):
     def _complete_running(self, task: Task[Any]) -> Deferred:
         call = self._call_of(task)
         if call is not None and self._withdraw(call):
-            return self._dispatch_deferred()
+            return self._dispatch_more()
         return []                       # its result will be ignored
-
-    def _dispatch_more(self) -> Deferred:
-        return self._dispatch_deferred()
 
     def _was_dispatched(self, task: Task[Any]) -> bool:
         call = self._call_of(task)
@@ -579,7 +558,7 @@ class ExternalPool(Pool):
                                if call.task._spec.lane is not None])
         if not self._giver_runs:
             self._submitter_running = False        # the call that was to ask for it was interrupted
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     # -- size and end ------------------------------------------------------------------------------
 
@@ -627,9 +606,6 @@ class ExternalPool(Pool):
         self._calls, self._to_submit, self.prefetched.calls = set(), deque(), deque()
         self._submitter_running = self._giver_runs = False
         self._messages.reset()
-
-    def warm_up(self) -> None:
-        """Do nothing: the executor starts its processes itself."""
 
     def kill_all(self) -> None:
         """Do nothing: the processes belong to the executor."""

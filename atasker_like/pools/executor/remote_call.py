@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     #: The id, the name and the attempt of a task, and a packed log record or a report.
     Message = Tuple[str, str, int, Union[bytes, Report]]
 
-__all__ = ["ExecutorTaskView", "ORIGIN", "RunWhenLoaded", "dumps_by_value", "has_code", "run_local",
-           "run_remote"]
+__all__ = ["ExecutorTaskView", "ORIGIN", "RunWhenLoaded", "dumps", "dumps_by_name_or_value",
+           "has_code", "run_local", "run_remote"]
 
 #: Names this process, so that a call knows that it runs in the process that has submitted it.
 ORIGIN = new_id()
@@ -60,6 +60,10 @@ _RECORDS = 1000
 _PAUSE = 0.1
 
 _current = threading.local()        # call: the one that this thread runs, or None
+
+
+#: Pickles a value by name.
+dumps = partial(pickle.dumps, protocol=5)
 
 
 def dumps_by_value(value: Any) -> bytes | None:
@@ -224,7 +228,7 @@ def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common:
         if value is None:
             return NONE, None, seconds, call.unsent, call.report
         stage = "result"
-        pickled = _dumps_result(value, python is not None)
+        pickled = dumps_by_name_or_value(value, python is not None)
         return VALUE, pickled, seconds, call.unsent, call.report
     except BaseException as error:
         described = _describe(error, stage, name, task_id, engine)
@@ -234,9 +238,11 @@ def _run(blob: bytes, payload: bytes | None, task_id: str, attempt: int, common:
         _current.call = None
 
 
-def _dumps_result(value: Any, by_value: bool) -> bytes:
+def dumps_by_name_or_value(value: Any, by_value: bool,
+                           by_name: Callable[[Any], bytes] = dumps) -> bytes:
+    """Pickle by name, or by value if the executor carries that and a name would not do."""
     try:
-        pickled = pickle.dumps(value, 5)
+        pickled = by_name(value)
     except Exception:
         found = dumps_by_value(value) if by_value else None
         if found is None:
