@@ -6,8 +6,6 @@ pools' priorities and fault handling.
 """
 from __future__ import annotations
 
-import os
-import weakref
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
@@ -18,6 +16,7 @@ from threading import Semaphore, get_ident
 
 from .._atomics import RLock
 from .._checks import cut_frames, ends_traceback, ends_tracebacks, in_seconds, not_a_function
+from .._fork import register
 from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
@@ -73,8 +72,7 @@ class ThreadPoolView:
         self._is_shut_down = False
         self._cancels = False               # shutdown() was called with cancel_futures
         self._futures: set[FutureView[Any]] = set()
-        self._submissions = WaitGroup()     # the submissions under way
-        _views.add(self)
+        self._submissions = _Submissions()
 
     def submit(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[R]:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
@@ -99,7 +97,7 @@ class ThreadPoolView:
         task: Task[Any] = Task(TaskSpec(self._pool, function, TaskOptions()), args, kwargs or None,
                                copy_context())
         future: FutureView[Any] = FutureView(task)
-        return _make_submission(self._submissions, self._check_open, self._submit_future, future)
+        return self._submissions.submit(self._check_open, self._submit_future, future)
 
     def _check_open(self) -> None:
         if self._is_shut_down:
@@ -166,22 +164,33 @@ class ThreadPoolView:
                 future.task._end(None)
 
 
-def _make_submission(submissions: WaitGroup, check_open: Callable[[], None],
-                     submit: Callable[..., T], *arguments: Any) -> T:
-    """Return ``submit(*arguments)``.
+class _Submissions(WaitGroup):
+    """The submissions of a view that are under way."""
 
-    A thread that closes the view waits for this call, or ``check_open()`` finds the view closed.
-    """
-    entry = object()
-    try:
-        submissions.calls[entry] = get_ident()
-        check_open()
-        submitted = submit(*arguments)
-        submissions.done(entry)
-        return submitted
-    except BaseException:           # refused or interrupted, perhaps in the line before
-        submissions.done(entry)
-        raise
+    def __init__(self) -> None:
+        super().__init__()
+        register(self)
+
+    # The submissions of other threads do not go on in a forked process.
+    _reset_after_fork = WaitGroup.__init__
+
+    def submit(self, check_open: Callable[[], None], submit: Callable[..., T],
+               *arguments: Any) -> T:
+        """Return ``submit(*arguments)``.
+
+        A thread that closes the view waits for this call, or ``check_open()`` finds the view
+        closed.
+        """
+        entry = object()
+        try:
+            self.calls[entry] = get_ident()
+            check_open()
+            submitted = submit(*arguments)
+            self.done(entry)
+            return submitted
+        except BaseException:           # refused or interrupted, perhaps in the line before
+            self.done(entry)
+            raise
 
 
 def _acquire(ended: Semaphore, deadline: float | None) -> bool:
@@ -470,8 +479,7 @@ class ProcessPoolView:
         self._pending_callbacks: set[PoolResult] = set()
         self._closed = False
         self._is_terminated = False
-        self._submissions = WaitGroup()     # the submissions under way
-        _views.add(self)
+        self._submissions = _Submissions()
 
     def _spec(self, function: Callable[..., Any]) -> TaskSpec:
         if not callable(function):
@@ -501,7 +509,7 @@ class ProcessPoolView:
         return tasks
 
     def _submit(self, submit: Callable[[], T]) -> T:
-        return _make_submission(self._submissions, self._check_running, submit)
+        return self._submissions.submit(self._check_running, submit)
 
     def _start_all(self, function: Callable[..., Any],
                    calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
@@ -561,10 +569,7 @@ class ProcessPoolView:
         :param callback: called with the list of results (default: None).
         :param error_callback: called with the first error (default: None).
         """
-        calls = [(item,) for item in iterable]
-        return self._submit(lambda: PoolResult(
-            self._pool, self._start_all(func, calls), False, callback, error_callback,
-            self._pending_callbacks))
+        return self._map(func, [(item,) for item in iterable], callback, error_callback)
 
     def starmap(self, func: Callable[..., R], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[R]:
@@ -590,7 +595,11 @@ class ProcessPoolView:
         :param callback: called with the list of results (default: None).
         :param error_callback: called with the first error (default: None).
         """
-        calls = [tuple(item) for item in iterable]
+        return self._map(func, [tuple(item) for item in iterable], callback, error_callback)
+
+    def _map(self, func: Callable[..., Any], calls: list[tuple[Any, ...]],
+             callback: Callable[[Any], Any] | None,
+             error_callback: Callable[[BaseException], Any] | None) -> PoolResult:
         return self._submit(lambda: PoolResult(
             self._pool, self._start_all(func, calls), False, callback, error_callback,
             self._pending_callbacks))
@@ -605,9 +614,7 @@ class ProcessPoolView:
         :param iterable: one item for each call.
         :param chunksize: without effect (default: 1).
         """
-        self._check_running()
-        return _Results(lambda calls: self._submit(lambda: self._start_all(func, calls)), iterable,
-                        True)
+        return self._imap(func, iterable, True)
 
     def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any],
                        chunksize: int = 1) -> _Results:
@@ -619,9 +626,12 @@ class ProcessPoolView:
         :param iterable: one item for each call.
         :param chunksize: without effect (default: 1).
         """
+        return self._imap(func, iterable, False)
+
+    def _imap(self, func: Callable[..., Any], iterable: Iterable[Any], in_order: bool) -> _Results:
         self._check_running()
         return _Results(lambda calls: self._submit(lambda: self._start_all(func, calls)), iterable,
-                        False)
+                        in_order)
 
     def close(self) -> None:
         """Take no more calls here; the supervisor's own tasks go on."""
@@ -659,15 +669,3 @@ class ProcessPoolView:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._pool.name}>"
-
-
-_views: weakref.WeakSet[ThreadPoolView | ProcessPoolView] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for view in list(_views):
-        view._submissions = WaitGroup()     # the submissions of other threads do not go on
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
