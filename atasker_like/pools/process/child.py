@@ -601,7 +601,7 @@ def _end_with_parent(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-        if _closed(fd):
+        if wait_readable(fd, 0):
             os._exit(1)                 # the parent died before the signal was armed
         return
 
@@ -614,12 +614,16 @@ def _end_with_parent(fd: int) -> None:
     threading.Thread(target=watch_parent, name="parent watch", daemon=True).start()
 
 
-def _closed(fd: int) -> bool:
+def wait_readable(fd: int, timeout: float | None = None) -> bool:
+    """Block until a pipe has data, or its other end is closed. Return False after the timeout.
+
+    :param timeout: seconds, or None to wait without limit.
+    """
     from select import POLLIN, poll
 
     waiter = poll()
     waiter.register(fd, POLLIN)
-    return bool(waiter.poll(0))
+    return bool(waiter.poll(None if timeout is None else max(0, int(timeout * 1000))))
 
 
 def _show_stacks_to(fd: int) -> None:

@@ -8,10 +8,11 @@ from ..._log import log
 from ...engine.deferred import run_deferred
 from ...engine.lifecycle import failure_of, retry_pause
 from ...engine.task import CANCELED
+from .child import wait_readable
 from .exit_status import ExitStatus, disown, wait_for_end
 from .io_thread import CLOSED
 from .pool_process import RESULTS, TICKETS, kill
-from .protocol import process_died_error, wait_readable
+from .protocol import process_died_error
 from .spawn import are_open
 
 TYPE_CHECKING = False

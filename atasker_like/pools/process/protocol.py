@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     #: another object that belongs to the kind.
     Result = Tuple[int, int, float, Any]
 
-__all__ = ["process_died_error", "decode", "decode_large", "wait_readable"]
+__all__ = ["process_died_error", "decode", "decode_large"]
 
 
 def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | None) -> Any:
@@ -39,15 +39,6 @@ def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | No
     if kind == BUFFERS:
         sizes = marshal.loads(reader.read(TICKET.unpack(reader.read(TICKET.size))[0]))
     return child.load_parts(reader, sizes, take)
-
-
-def wait_readable(fd: int) -> None:
-    """Block until a pipe has data, or its other end is closed."""
-    from select import POLLIN, poll
-
-    waiter = poll()
-    waiter.register(fd, POLLIN)
-    waiter.poll()
 
 
 def _not_rebuilt(raised: BaseException) -> BaseException:

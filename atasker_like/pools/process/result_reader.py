@@ -11,8 +11,8 @@ from ...engine.blocking import Latch
 from ...engine.deferred import run_deferred
 from ...engine.lifecycle import before_end_of, failure_of, retry_pause, run_callback
 from ...engine.task import COMPLETED, QUEUED
-from .child import ERROR, LOG, PROGRESS, READY, RESULT, PipeReader
-from .protocol import decode, decode_large, wait_readable
+from .child import ERROR, LOG, PROGRESS, READY, RESULT, PipeReader, wait_readable
+from .protocol import decode, decode_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

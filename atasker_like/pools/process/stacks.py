@@ -6,7 +6,7 @@ from itertools import filterfalse
 from operator import attrgetter
 from time import monotonic
 
-from .child import STACKS_SIGNAL
+from .child import STACKS_SIGNAL, wait_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,13 +76,9 @@ def _read_now(file: int) -> bytes:
 
 
 def _answer(file: int, deadline: float) -> str:
-    from select import POLLIN, poll
-
-    waiter = poll()
-    waiter.register(file, POLLIN)
     text = b""
     pause = deadline - monotonic()
-    while waiter.poll(max(0, int(pause * 1000))):
+    while wait_readable(file, pause):
         data = _read_now(file)
         if not data:
             break

@@ -189,9 +189,7 @@ class TemplateProcess:
             if not is_own(self._status_fd, self._status_file):
                 self._exitcode = 255        # the application closed it
                 return
-            waiter = select.poll()
-            waiter.register(self._status_fd, select.POLLIN)
-            if waiter.poll(None if timeout is None else max(0, int(timeout * 1000))):
+            if child.wait_readable(self._status_fd, timeout):
                 data = os.read(self._status_fd, _STATUS.size)
                 # If there is no status, the template died first: the exit code is unknown.
                 self._exitcode = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else 255
