@@ -29,14 +29,12 @@ from .base import Pool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Coroutine, Iterable, Sequence, TypeVar
+    from typing import Any, Callable, Coroutine, Iterable, Sequence
 
     from ..engine.deferred import Deferred
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
-
-    T = TypeVar("T")
 
 __all__ = ["CoroutinePool"]
 

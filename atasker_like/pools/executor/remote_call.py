@@ -147,18 +147,13 @@ class ExecutorTaskView(RemoteTaskView):
             return False
         try:
             if self._send is None:
-                self._send = _sender(self._topic)
+                worker = import_module("distributed").get_worker()      # of Dask
+                self._send = partial(worker.log_event, self._topic)
             self._send((self.id, self.name, self.attempts, what))
         except Exception:           # another version of Dask, or a worker that is about to end
             self._topic = None
             return False
         return True
-
-
-def _sender(topic: str) -> Callable[[Message], None]:
-    """Return the function by which a worker of Dask sends messages."""
-    worker = import_module("distributed").get_worker()
-    return partial(worker.log_event, topic)
 
 
 def has_code(pickled: bytes | None) -> bool:

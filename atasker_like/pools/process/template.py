@@ -128,7 +128,7 @@ class ForkTemplate:
                     ) from failed
             if not pid:
                 raise OSError(error, os.strerror(error))
-            process = TemplateProcess(pid, name, reader)
+            process = TemplateProcess(pid, reader)
             reader = -1
             return process
         finally:
@@ -170,9 +170,8 @@ class TemplateProcess:
     Any thread may call them.
     """
 
-    def __init__(self, pid: int, name: str, status: int) -> None:
+    def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
-        self.name = name
         self._status_fd: int | None = status    # the template writes the exit code to it
         self._status_file = identity(status)
         self._exitcode: int | None = None
