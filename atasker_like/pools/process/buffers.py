@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     #: The size of a buffer in the pipe; or which memory of the message it is in, its offset there,
-    #: and its size.
+    #: and its size. A negative number of a memory counts from the end.
     Position = Union[int, Tuple[int, int, int]]
 
 __all__ = ["Incoming", "Memory", "Outgoing", "TransferError", "lay_out", "mapped", "send", "shared"]
@@ -218,11 +218,8 @@ def lay_out(raws: Iterable[memoryview]) -> tuple[list[Position], list[memoryview
             positions.append(raw.nbytes)
     if not copied and not blocks:
         return positions, inline, None
-    first = 1 if copied else 0          # the memory of the copies comes first
-    positions = [(~position[0] + first, *position[1:])
-                 if type(position) is tuple and position[0] < 0 else position
-                 for position in positions]
-    return positions, inline, Outgoing(copied, blocks)
+    # The memory of the copies comes first, and the first one of the blocks is the last memory.
+    return positions, inline, Outgoing(copied, blocks[::-1])
 
 
 def send(fd: int, number: int, memories: list[Memory], error: int = 0, wait: bool = True) -> None:
