@@ -301,17 +301,12 @@ class _Server:
         # Any thread may send progress and log records; so may finalizers and signal handlers while
         # this thread writes a result. So the lock must know its owner.
         self._lock = threading.RLock()      # guards the writing of results
+        # These two pickle results and errors. A serializer replaces them.
         self.dumps: Callable[..., bytes] = pickle.dumps
-        self._pickle_parts = pickle_parts
+        self.pickle_parts = pickle_parts
         self._held: int | None = None       # a ticket of a frame that has not been read yet
         self._running: tuple[int, str | None, Callable[..., Any], int, str | None,
                              int] | None = None
-
-    def pickle_with(self, dumps: Callable[..., bytes],
-                    pickle_parts: Callable[..., tuple[list[Any], list[memoryview]]]) -> None:
-        """Have other functions pickle results and errors from now on."""
-        self.dumps = dumps
-        self._pickle_parts = pickle_parts
 
     def serve(self) -> None:
         """Run tasks until the parent closes its end."""
@@ -370,14 +365,7 @@ class _Server:
         if not data:
             raise EOFError
         whole = bytearray(length)
-        view = memoryview(whole)
-        view[:len(data)] = data
-        filled = len(data)
-        while filled < length:
-            count = os.readv(self._task_fd, [view[filled:filled + PIPE_SIZE]])
-            if not count:
-                raise EOFError
-            filled += count
+        PipeReader(self._task_fd, length, data).readinto(whole)
         return whole
 
     def _run(self, entry: Entry, reader: PipeReader | None) -> None:
@@ -414,7 +402,7 @@ class _Server:
                 return
             del args, kwargs
             stage = "result"
-            parts, raws = self._pickle_parts(
+            parts, raws = self.pickle_parts(
                 value, value if type(value) in (tuple, list) else (value,))
             seconds = perf_counter() - begin
             del value

@@ -113,26 +113,22 @@ def _load(loads: Callable[..., Any], data: Any, *buffers: Any) -> Any:
 class Setup:
     """The initializer of a process that uses a serializer. The serializer carries it, too."""
 
-    def __init__(self, serializer: Serializer, initializer: Callable[..., Any] | None,
-                 initargs: tuple[Any, ...]) -> None:
+    def __init__(self, serializer: Serializer,
+                 call: tuple[Callable[..., Any] | None, tuple[Any, ...]]) -> None:
         self._serializer = serializer
-        self._initializer = initializer
-        self._initargs = initargs
+        self._call = call
 
     def __reduce__(self) -> Any:
-        packed = self._serializer.pack((self._initializer, self._initargs))
-        return _rebuild_setup, (self._serializer, packed)
+        return Setup, (self._serializer, self._serializer.pack(self._call))
 
     def __call__(self) -> None:
-        assert child.server is not None
-        child.server.pickle_with(self._serializer.dumps, self._serializer.pickle_parts)
-        if self._initializer is not None:
-            self._initializer(*self._initargs)
-
-
-def _rebuild_setup(serializer: Serializer,
-            call: tuple[Callable[..., Any] | None, tuple[Any, ...]]) -> Setup:
-    return Setup(serializer, *call)
+        server = child.server
+        assert server is not None
+        server.dumps = self._serializer.dumps
+        server.pickle_parts = self._serializer.pickle_parts
+        initializer, initargs = self._call
+        if initializer is not None:
+            initializer(*initargs)
 
 
 def use_cloudpickle(reason: str = "<lambda>") -> str:

@@ -265,7 +265,7 @@ class ProcessStarter:
             return initializer, initargs
         from .serializer import Setup
 
-        return Setup(serializer, initializer, initargs), ()
+        return Setup(serializer, (initializer, initargs)), ()
 
     # -- how the starts go on ----------------------------------------------------------------------
 
