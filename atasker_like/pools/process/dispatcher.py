@@ -47,12 +47,14 @@ AHEAD_MOST = 256
 class Dispatcher(Pool):
     """The part of the process pool that sends tasks to processes and revokes them."""
 
-    writer: DeferredWriter
-    _processes: list[PoolProcess]       # all, including those that start or end
-    _idle: list[PoolProcess]            # ready, with no task in flight
-    _lowest_priority: int  # no process has a less urgent task than this in flight
-    _io_thread: IOThread | None
-    _departing: bool                    # some are about to end: new ones may replace them already
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.writer = DeferredWriter(self)
+        self._processes: list[PoolProcess] = []     # all, including those that start or end
+        self._idle: list[PoolProcess] = []          # ready, with no task in flight
+        self._lowest_priority = -1      # no process has a less urgent task than this in flight
+        self._io_thread: IOThread | None = None
+        self._departing = False         # some are about to end: new ones may replace them already
 
     def _refill_idle(self) -> None:
         while self._idle and self.run_queue.waiting:
@@ -199,10 +201,13 @@ class Dispatcher(Pool):
 
     def on_transfer(self, process: PoolProcess) -> None:
         """Have a pool thread send the large buffers of tasks to a process."""
-        from . import transfers
+        from .transfers import send_all
 
-        if transfers.claim(self, process):
-            self._spawn(lambda: transfers.send_all(self, process))
+        with self.lock:
+            if process.transferring or not process.transfers:
+                return
+            process.transferring = True
+        self._spawn(lambda: send_all(self, process))
 
     def write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""

@@ -74,10 +74,8 @@ class ExitHandler:
                 pool._refill_idle()
                 deferred = self._starter.grow()
             pool.backpressure.wake_submitters()
-            exited = self._starter.all_exited()
+            deferred += self._starter.all_exited()
         run_deferred(deferred)
-        for latch in exited:
-            latch()
 
     def _was_refused(self, process: PoolProcess, status: ExitStatus) -> bool:
         """Return True if a process did not get ready, and is not the cause of that.

@@ -33,15 +33,12 @@ from ...engine.lifecycle import failure_of
 from ...engine.run_queue import RunQueue
 from ...engine.task import CANCELED, COMPLETED, QUEUED, Task, number_tasks
 from ..base import Pool
-from .deferred_writer import DeferredWriter
 from .exits import ExitHandler
-from .io_thread import IOThread
 from .main_module import end_if_pool_process, is_being_imported
 from .pool_process import PoolProcess, kill
 from .process_set import ProcessSet
 from .result_reader import ResultReader
 from .starter import ProcessStarter
-from .task_packer import TaskPacker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,19 +78,8 @@ class ProcessPool(ProcessSet):
         self.initializer = initializer
         self.initargs: tuple[Any, ...] = initargs
         self.maxtasksperchild = maxtasksperchild
-        self.min_size: int = 0
-        self._processes: list[PoolProcess] = []
-        self._idle: list[PoolProcess] = []
-        self._departing = False
-        self._lowest_priority = -1  # no process has a less urgent task than this in flight
         self._since_refill = 0  # submissions since the last check of _refill_every
         self._refill_every = FEED_EVERY
-        self._closing = False
-        self.writer = DeferredWriter(self)
-        self._io_thread: IOThread | None = None
-        self.forks_from_template = False    # the start method fork uses a template process
-        self._generation = 0                # the number of calls of configure()
-        self.packer = TaskPacker(self)
         self.starter = ProcessStarter(self)
         self.exits = ExitHandler(self, self.starter)
         # What the I/O thread calls.

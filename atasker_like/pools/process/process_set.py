@@ -17,16 +17,15 @@ from .dispatcher import Dispatcher
 from .log_forwarder import LogForwarder
 from .pool_process import PoolProcess, kill
 from .stacks import stacks_of
+from .task_packer import TaskPacker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ...engine.blocking import Latch
     from ...engine.deferred import Deferred
     from ...engine.task import Task
     from .io_thread import IOThread
-    from .task_packer import TaskPacker
 
 __all__ = ["ProcessSet"]
 
@@ -42,25 +41,25 @@ class ProcessSet(Dispatcher):
     """The part of the process pool that checks, recycles and ends its processes."""
 
     _spawn: Callable[[Callable[[], None]], None]
-    packer: TaskPacker
-    min_size: int
     start_method: str | None
-    forks_from_template: bool
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...]
     maxtasksperchild: int | None
     on_readable: Callable[..., None]    # reads the results of a process, or handles its end
     io_thread_failed: Callable[[IOThread, BaseException], None]
-    _closing: bool
-    _generation: int                    # the number of calls of configure()
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.min_size = 0
+        self.forks_from_template = False    # the start method fork uses a template process
+        self.packer = TaskPacker(self)
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
         self.log_forwarder = LogForwarder(self)
-        self._exit_waiters: list[Latch] = []        # opened when the last process has ended
+        self._closing = False
+        self._generation = 0                # the number of calls of configure()
+        self._exit_waiters: Deferred = []   # called when the last process has ended
 
     # -- initializer timeout -----------------------------------------------------------------------
 

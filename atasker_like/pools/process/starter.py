@@ -30,7 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ...engine.blocking import Latch
     from ...engine.deferred import Deferred
     from .exit_status import ExitStatus
     from .process_set import ProcessSet
@@ -104,8 +103,7 @@ class ProcessStarter:
             self.is_busy = False
             exited = self.all_exited()
         self._fail_waiting(None, str(UnguardedMainError()))
-        for latch in exited:
-            latch()
+        run_deferred(exited)
 
     def needs_process(self) -> bool:
         """Return True if another process should be started. (lock held)"""
@@ -153,8 +151,7 @@ class ProcessStarter:
                 return
         if unguarded:
             self._refuse_to_start()         # fail the tasks that were submitted meanwhile
-        for latch in exited:
-            latch()
+        run_deferred(exited)
 
     def _start_one(self) -> None:
         pool = self._pool
@@ -193,8 +190,7 @@ class ProcessStarter:
                 pause = START_PAUSE_MOST
             self._pausing = pausing = not failing and not pool._closing
             exited = self.all_exited()
-        for latch in exited:
-            latch()
+        run_deferred(exited)
         log.warning(
             "%s could not start a process: %s; %s", pool.name, describe(error),
             "what waits is failed" if failing else f"it is tried again in {pause:g} s")
@@ -328,8 +324,8 @@ class ProcessStarter:
         for task, held, waiters in ended:
             pool.lifecycle.notify(task, waiters, inline=False)
 
-    def all_exited(self) -> list[Latch]:
-        """Return the latches to open if no process is left and none is starting. (lock held)"""
+    def all_exited(self) -> Deferred:
+        """Return the calls to be made if no process is left and none is starting. (lock held)"""
         pool = self._pool
         if pool._processes or self.is_busy:
             return []

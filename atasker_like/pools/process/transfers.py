@@ -22,20 +22,14 @@ if TYPE_CHECKING:
     from ..base import Pool
     from .buffers import Memory
 
-__all__ = ["claim", "send_all"]
-
-
-def claim(pool: Pool, process: PoolProcess) -> bool:
-    """Return True if the caller must call :func:`send_all` in a pool thread. (no lock)"""
-    with pool.lock:
-        if process.transferring or not process.transfers:
-            return False
-        process.transferring = True
-        return True
+__all__ = ["send_all"]
 
 
 def send_all(pool: Pool, process: PoolProcess) -> None:
-    """Copy and send the buffers of all tasks that were sent to a process. (no lock)"""
+    """Copy and send the buffers of all tasks that were sent to a process. (no lock)
+
+    The caller has set ``process.transferring``.
+    """
     try:
         while True:
             with pool.lock:
