@@ -7,7 +7,7 @@ from ..._inspect import described, origin_of, text_of
 from ...engine.task import Progress
 from ...errors import PoolBrokenError, TaskPicklingError
 from ..process import child, log_relay
-from ..process.protocol import decode
+from ..process.protocol import decode, not_sent
 from .remote_call import dumps_by_name_or_value, has_code
 
 TYPE_CHECKING = False
@@ -46,13 +46,7 @@ def pack(task: Task[Any], adapter: ExecutorAdapter) -> None:
         task._context = packed, (dumps_by_name_or_value((args, kwargs), not adapter.by_name)
                                  if args or kwargs else None)
     except (Exception, SystemExit) as raised:
-        advice = ("define it at the top level of a module, where the process can import it"
-                  if what == "function"
-                  else "pass plain data, and open files or connections in the function")
-        error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to "
-                                  f"{adapter.name} ({described(raised)}); {advice}")
-        error.__cause__ = raised
-        task._context = error
+        task._context = not_sent(what, spec.name, adapter.name, raised)
 
 
 def unpack(task: Task[Any], result: Result) -> tuple[int, Any]:

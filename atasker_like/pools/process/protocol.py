@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     #: another object that belongs to the kind.
     Result = Tuple[int, int, float, Any]
 
-__all__ = ["process_died_error", "decode", "decode_large"]
+__all__ = ["process_died_error", "decode", "decode_large", "not_sent"]
 
 
 def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | None) -> Any:
@@ -42,10 +42,18 @@ def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | No
 
 
 def _not_rebuilt(raised: BaseException) -> BaseException:
-    error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
-                              f"({described(raised)})")
-    error.__cause__ = raised        # safe: an error of this package accepts assignments
-    return error
+    return with_cause(TaskPicklingError("the task ran, but its result could not be rebuilt here "
+                                        f"({described(raised)})"), raised)
+
+
+def not_sent(what: str, name: str, receiver: str, raised: BaseException,
+             more: str = "") -> BaseException:
+    """Return the error for the function or the arguments of a task that cannot be pickled."""
+    advice = ("define it at the top level of a module, where the process can import it"
+              if what == "function"
+              else "pass plain data, and open files or connections in the function")
+    return with_cause(TaskPicklingError(f"the {what} of task {name} cannot be sent to {receiver} "
+                                        f"({described(raised)}); {advice}{more}"), raised)
 
 
 def decode_large(number: int, kind: int, seconds: float, reader: PipeReader,

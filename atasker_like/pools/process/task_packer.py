@@ -8,6 +8,7 @@ from ...errors import SupervisorStoppedError, TaskPicklingError
 from . import child
 from .child import LARGE
 from .main_module import names_main, why_not_importable
+from .protocol import not_sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,17 +75,12 @@ class TaskPacker:
                 task._context = (positions, [*inline, *parts], outgoing)
             return None
         except (Exception, SystemExit) as raised:
-            advice = ("define it at the top level of a module, where the process can import it"
-                      if what == "function"
-                      else "pass plain data, and open files or connections in the function")
+            more = ""
             if self.serializer is None:
                 from .serializer import use_cloudpickle
 
-                advice += use_cloudpickle(described(raised))
-            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
-                                      f"({described(raised)}); {advice}")
-            error.__cause__ = raised
-            return error
+                more = use_cloudpickle(described(raised))
+            return not_sent(what, spec.name, "a process", raised, more)
 
     def _not_importable(self, task: Task[Any], blob: bytes) -> TaskPicklingError | None:
         """Return an error if no process can import the main module that defines the function."""
