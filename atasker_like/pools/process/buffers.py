@@ -227,11 +227,15 @@ def send(fd: int, number: int, memories: list[Memory], error: int = 0, wait: boo
 
     :raises OSError: the other end is closed, or the message cannot be sent now.
     """
-    packed = struct.pack(f"{len(memories)}i", *(memory.fd for memory in memories))
+    rights = rights_of([memory.fd for memory in memories]) if memories else []
     with _Borrowed(fd) as sock:
-        sock.sendmsg([_HEADER.pack(number, error, len(memories))],
-                     [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if memories else [],
+        sock.sendmsg([_HEADER.pack(number, error, len(memories))], rights,
                      0 if wait else _NO_WAIT)
+
+
+def rights_of(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """Return the ancillary data of a message that carries descriptors."""
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
 
 
 class _Borrowed:
@@ -249,6 +253,15 @@ class _Borrowed:
 
 
 # -- receiving -------------------------------------------------------------------------------------
+
+
+def descriptors_in(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors in the ancillary data of a message."""
+    fds: list[int] = []
+    for level, kind, packed in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(packed) // struct.calcsize('i')}i", packed)
+    return fds
 
 
 class Incoming:
@@ -288,11 +301,7 @@ class Incoming:
         with _Borrowed(self._fd) as sock:
             data, ancillary, _, _ = sock.recvmsg(_HEADER.size, _socket.CMSG_SPACE(FDS_MOST * size),
                                                  _CLOSE_ON_EXEC | (0 if wait else _NO_WAIT))
-        memories: list[Memory] = []
-        for level, kind, packed in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                fds = struct.unpack(f"{len(packed) // size}i", packed)
-                memories += [Memory(fd) for fd in fds]
+        memories = [Memory(fd) for fd in descriptors_in(ancillary)]
         if not data:
             raise EOFError
         return (*_HEADER.unpack(data), memories)

@@ -33,6 +33,7 @@ from contextlib import suppress
 
 from ..._log import log
 from . import child
+from .buffers import descriptors_in, rights_of
 from .descriptors import close_own, identity, is_own
 from .fork_server import reap
 from .spawn import are_open, close_pipe, remember_pipe, start_lock
@@ -118,7 +119,7 @@ class ForkTemplate:
             with self._lock:
                 fds = [*(pipe.fileno() for pipe in pipes), writer]
                 try:
-                    _send_fds(self._socket, fds)
+                    self._socket.sendmsg([b"\0"], rights_of(fds))
                     self._socket.sendall(_LENGTH.pack(len(request)) + request)
                     pid, error = _REPLY.unpack(_receive(self._socket, _REPLY.size))
                 except (OSError, EOFError) as failed:
@@ -221,20 +222,11 @@ class TemplateProcess:
                     self._exitcode = 255    # it has ended: the pid may be that of another process
 
 
-def _send_fds(sock: socket.socket, fds: Sequence[int]) -> None:
-    sock.sendmsg([b"\0"],
-                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
-
-
 def _receive_fds(sock: socket.socket) -> list[int]:
     """Return the descriptors of the next request; none at the end of the connection."""
     size = struct.calcsize(f"{_ENDS}i")
     data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(size))
-    fds: list[int] = []
-    for level, kind, packed in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds += struct.unpack(f"{len(packed) // 4}i", packed)
-    return fds if data else []
+    return descriptors_in(ancillary) if data else []
 
 
 def _receive(sock: socket.socket, length: int) -> bytes:
