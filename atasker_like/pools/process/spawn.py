@@ -33,15 +33,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from socket import socket
-    from typing import Any, Callable, Protocol, Sequence
+    from typing import Any, Callable, Sequence
 
     from .descriptors import Identity
 
-    class Template(Protocol):
-        """A process that forks pool processes."""
-
-        def start(self, name: str, pipes: Sequence[Connection], prefix: str,
-                  levels: relay.Levels) -> Any: ...
+    #: Forks a process from a template: its name, its pipes, its prefix, and the levels of loggers.
+    Fork = Callable[[str, Sequence[Connection], str, relay.Levels], Any]
 
 __all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method", "launch",
            "remember_pipe", "start_lock"]
@@ -49,17 +46,18 @@ __all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method
 
 def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
            initargs: tuple[Any, ...], quota: int | None,
-           template: Template | None = None) -> PoolProcess:
+           fork: Fork | None = None) -> PoolProcess:
     """Start a pool process and return it, before it is ready: it reports that on its result pipe.
 
-    If a template is given, it forks the process and runs its own initializer there. The fork server
-    needs a socket in the temporary folder. If it cannot make one, spawn starts the process.
+    The fork server needs a socket in the temporary folder. If it cannot make one, spawn starts the
+    process.
 
+    :param fork: the method of a template that forks the process and runs its own initializer there.
     :param quota: the maximal number of tasks that the process is sent, or None.
     :raises Exception: any error of the system or multiprocessing. All pipes are closed then.
     """
     method = start_method or default_start_method()
-    arguments = name, prefix, initializer, initargs, quota, template
+    arguments = name, prefix, initializer, initargs, quota, fork
     if method != "forkserver":
         return _launch(method, *arguments)
     try:
@@ -84,7 +82,7 @@ _fallbacks: set[str] = set()
 
 def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
             initargs: tuple[Any, ...], quota: int | None,
-            template: Template | None) -> PoolProcess:
+            fork: Fork | None) -> PoolProcess:
     import multiprocessing
 
     if method == "fork":
@@ -99,7 +97,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
         try:
             _make_pipes(context, ours, theirs)
             process: Any = (
-                template.start(name, theirs, prefix, relay.levels()) if template is not None
+                fork(name, theirs, prefix, relay.levels()) if fork is not None
                 else _start(context, name, theirs, (prefix, relay.levels(), initializer, initargs)))
             _kept.pipes = ()
         except BaseException as error:

@@ -240,13 +240,13 @@ class ProcessStarter:
         else:
             template = self.ensure_template()
             try:
-                started = launch(*arguments, template)
+                started = launch(*arguments, template.start)
             except ConnectionError as error:
                 if self.template is template:
                     log.warning("%s: %s; the program is forked again, as it is now",
                                 pool.name, error)
                 template = self.ensure_template()
-                started = launch(*arguments, template)
+                started = launch(*arguments, template.start)
             generation = min(generation, template.generation)
         started.generation = generation
         return started
