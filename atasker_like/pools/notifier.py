@@ -40,7 +40,7 @@ class Notifier:
 
     def __init__(self, pool: WholePool) -> None:
         self._pool = pool
-        self.on_late_starts: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
+        self.on_late_starts: Callable[[list[tuple[Task[Any], float]]], None] = lambda late: None
         self._late_starts: list[tuple[Task[Any], float]] = []   # still to be reported
         self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []    # hook calls
         self._is_scheduled = False          # a pool thread makes the calls, or is asked to
@@ -143,7 +143,3 @@ class Notifier:
         self._late_starts, self._pending, self._flush_waiters = [], [], []
         self.thread_id = 0
         self._is_scheduled = self.is_calling = False
-
-
-def _nothing(late: list[tuple[Task[Any], float]]) -> None:
-    pass

@@ -52,9 +52,6 @@ class ProcessName(str):
         self._server = fork_server()
         self._is_sent = False
 
-    def __new__(cls, name: str) -> ProcessName:
-        return super().__new__(cls, name)
-
     def __reduce__(self) -> tuple[Any, ...]:
         plain = "".join((self, ""))
         is_up_to_date = self._server is None or _known == (self._server, self._variables)

@@ -40,7 +40,6 @@ TERM_GRACE = 1.0
 class ProcessSet(Dispatcher):
     """The part of the process pool that checks, recycles and ends its processes."""
 
-    _spawn: Callable[[Callable[[], None]], None]
     start_method: str | None
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...]

@@ -137,12 +137,11 @@ def check_interpreter() -> None:
     from multiprocessing import spawn
 
     path: Any = spawn.get_executable()
-    if path:
-        path = os.fsdecode(path)
     advice = "name one with multiprocessing.set_executable()"
     if not path:
         raise FileNotFoundError(
             errno.ENOENT, f"this program does not know its Python interpreter; {advice}")
+    path = os.fsdecode(path)
     if not os.path.exists(path):
         raise FileNotFoundError(errno.ENOENT, f"the Python interpreter is missing; {advice}", path)
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
