@@ -89,7 +89,6 @@ LAYERS = [
         "pools.views",
         "pools.coroutines",
         "pools.executor.adapters",
-        "pools.executor.call",
         "pools.executor.prefetch",
         "pools.process",
         "pools.process.log_relay",

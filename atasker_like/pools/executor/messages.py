@@ -16,7 +16,6 @@ from ..._log import log
 from ...engine.task import Progress
 from ..base import Pool
 from ..process import log_relay
-from .adapters import ExecutorAdapter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +42,8 @@ class Messages:
         self._reader_runs = False
         self._dropped = 0
 
-    def listen(self, adapter: ExecutorAdapter) -> None:
-        """Have an executor bring messages. (no lock)"""
-        adapter.listen(self._on_message)
-
-    def _on_message(self, message: Any) -> None:
+    def on_message(self, message: Any) -> None:
+        """Keep a message that an executor has brought. (no lock)"""
         # A handler of the application may block, and the executor's thread must not.
         with self._lock:
             if len(self._waiting) == MOST_WAITING:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
+from functools import partial
 from itertools import filterfalse
 from operator import attrgetter
 from time import perf_counter
@@ -43,10 +44,9 @@ from ..base import Pool
 from ..process import child
 from ..process.child import ERROR
 from .adapters import ExecutorAdapter
-from .call import Call
 from .messages import Messages
 from .packing import broken, lost, pack, unpack
-from .prefetch import AHEAD_SECONDS, Prefetched
+from .prefetch import AHEAD_SECONDS, Call, Prefetched
 from .remote_call import ORIGIN, RunWhenLoaded, dumps, run_local, run_remote
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ class ExternalPool(Pool):
         self._submitter_running = False                        # a giver runs or is asked for
         self._giver_runs = False
         self._messages = Messages(self, spawn)
-        self._messages.listen(adapter)
+        adapter.listen(self._messages.on_message)
 
     @property
     def executor(self) -> Any:
@@ -94,7 +94,7 @@ class ExternalPool(Pool):
             self.adapter, self.prefetched.each = adapter, None
             for waiting in self._to_submit:
                 waiting.adapter = adapter
-        self._messages.listen(adapter)
+        adapter.listen(self._messages.on_message)
         self._fail_lost()
 
     def redirect(self, successor: Pool) -> bool:
@@ -197,19 +197,14 @@ class ExternalPool(Pool):
 
     def _revoke(self, priority: int) -> Deferred:
         """Take back the prefetched calls that are less urgent than a priority."""
-        asked = []
+        asked: Deferred = []
         for call in [one for one in reversed(self.prefetched.calls)
                      if one.task._spec.priority > priority]:
             if not self._take_back(call) and not call.revoked and call.adapter.honest:
                 call.revoked = True
                 if call.handle is not None:     # else the giver sees the mark
-                    asked.append(call)
-
-        def revoke() -> None:
-            for call in asked:
-                self._cancel_quietly(call)
-
-        return [revoke] if asked else []
+                    asked.append(partial(self._cancel_quietly, call))
+        return asked
 
     def arm_timeout(self, task: Task[Any]) -> None:
         """Do nothing: :meth:`_submit_all` arms the timeout when the executor gets the call."""
@@ -513,9 +508,8 @@ class ExternalPool(Pool):
         deferred: Deferred = []
         if call is not None and not call.done:
             call.abandoned = call.cancel_requested = True
-            abandoned = call
             if call.handle is not None:
-                deferred.append(lambda: self._cancel_quietly(abandoned))
+                deferred.append(partial(self._cancel_quietly, call))
         name = self.adapter.name if call is None else call.adapter.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s. The executor {name} cannot end a "

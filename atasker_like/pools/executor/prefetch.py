@@ -1,4 +1,4 @@
-"""The calls that an executor gets ahead of the slots, and the bundles that they go in.
+"""The calls that an executor gets, also ahead of the slots, and the bundles that they go in.
 
 All functions are called with the pool's lock held, except ``next_bundle``.
 """
@@ -8,14 +8,14 @@ from collections import deque
 from sys import maxsize
 
 from ...engine.spec import TaskSpec
+from ...engine.task import Task
 from .adapters import ExecutorAdapter
-from .call import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
-__all__ = ["AHEAD_SECONDS", "Prefetched"]
+__all__ = ["AHEAD_SECONDS", "Call", "Prefetched"]
 
 #: Seconds of expected work that are prefetched for each slot.
 AHEAD_SECONDS = 0.001
@@ -23,6 +23,30 @@ AHEAD_SECONDS = 0.001
 AHEAD_SINGLE = 0.02
 #: The maximal number of tasks that are prefetched for one slot.
 AHEAD_MOST = 64
+
+
+class Call:
+    """One attempt of a task, until the executor reports its end. The pool's lock guards it."""
+
+    __slots__ = ("task", "adapter", "handle", "submitted", "done", "abandoned", "cancel_requested",
+                 "ahead", "revoked", "bundle", "alone")
+
+    def __init__(self, task: Task[Any], adapter: ExecutorAdapter) -> None:
+        self.task: Task[Any] = task
+        self.adapter: ExecutorAdapter = adapter
+        self.handle: Any = None         # the argument of the adapter's cancel()
+        self.submitted: bool = False        # the giver has taken it
+        self.done: bool = False         # the executor has reported its end
+        self.abandoned: bool = False    # its task is final
+        self.cancel_requested: bool = False     # the executor is to cancel it if possible
+        self.ahead: bool = False        # it is prefetched and has no slot
+        self.revoked: bool = False      # the executor is to give it back
+        self.alone: bool = False        # it goes in no bundle
+        self.bundle: list[Call] = []   # the calls that it has the handle in common with, if any
+
+    def is_lost(self) -> bool:
+        """Return True if the executor was shut down and will not report its end. (lock held)"""
+        return self.submitted and self.adapter.is_shut_down()
 
 
 class Prefetched:
