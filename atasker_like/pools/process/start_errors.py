@@ -26,9 +26,12 @@ START_TRIES = 3
 
 
 def _listed(reasons: dict[str, str]) -> dict[int, str]:
-    """Return the reasons by errno, without the errors that this system does not know."""
-    return {getattr(errno, name): reason
-            for name, reason in reasons.items() if hasattr(errno, name)}
+    """Return the reasons by errno, without the errors that this system does not know.
+
+    :param reasons: by the names of the errors, with spaces in between.
+    """
+    return {getattr(errno, name): reason for names, reason in reasons.items()
+            for name in names.split() if hasattr(errno, name)}
 
 
 #: Transient errors: the system has free resources later, or a helper process is replaced.
@@ -47,11 +50,7 @@ TRANSIENT = _listed({
     "ECHILD": ("the application waited for a helper process of multiprocessing's; "
                "it is started again"),
     # The fork server has ended. It is started again, START_TRIES times: it may end at every start.
-    "ECONNREFUSED": "the fork server has ended",
-    "ECONNRESET": "the fork server has ended",
-    "ECONNABORTED": "the fork server has ended",
-    "ENOTCONN": "the fork server has ended",
-    "EPIPE": "the fork server has ended",
+    "ECONNREFUSED ECONNRESET ECONNABORTED ENOTCONN EPIPE": "the fork server has ended",
 })
 
 #: Errors that come back at the next try.
@@ -66,14 +65,9 @@ PERMANENT = _listed({
     "ENOSPC": "the disk under the temporary folder is full",
     "EDQUOT": "the disk quota of this user is used up",
     "EIO": "the disk under the temporary folder reports errors",
-    "ENODEV": "the file system of the temporary folder is gone",
-    "ENXIO": "the file system of the temporary folder is gone",
-    "ESTALE": "the file system of the temporary folder is gone",
-    "EADDRNOTAVAIL": "the file system of the temporary folder has no sockets",
-    "EOPNOTSUPP": "the file system of the temporary folder has no sockets",
-    "EAFNOSUPPORT": "local sockets are not allowed here",
-    "EPROTONOSUPPORT": "local sockets are not allowed here",
-    "EPROTOTYPE": "local sockets are not allowed here",
+    "ENODEV ENXIO ESTALE": "the file system of the temporary folder is gone",
+    "EADDRNOTAVAIL EOPNOTSUPP": "the file system of the temporary folder has no sockets",
+    "EAFNOSUPPORT EPROTONOSUPPORT EPROTOTYPE": "local sockets are not allowed here",
     "ENOSYS": "a security policy forbids what the start needs",
     "EINVAL": "the system does not take what the start asks for",
     "ENOEXEC": "the interpreter is not a program of this system",
