@@ -561,8 +561,7 @@ class ExternalPool(Pool):
         """The number of abandoned calls that the executor still has."""
         return sum(1 for call in list(self._calls) if call.abandoned)
 
-    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int,
-               min_size: int = 0) -> None:
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int) -> None:
         """Change the number of slots. The calls that the executor has go on."""
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)

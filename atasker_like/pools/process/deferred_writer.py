@@ -90,16 +90,16 @@ class DeferredWriter:
         except OSError:
             # A process is dead, or it is frozen and does not read. Its part and all later ones are
             # written in the usual way.
-            self._write_from(len(self._calls) - length_hint(calls) - 1)
+            self.flush(len(self._calls) - length_hint(calls) - 1)
             self._committing.clear()
             lock.release()
             return None
 
-    def flush(self) -> None:
-        """Write the held frames now."""
-        self._write_from(0)
+    def flush(self, first: int = 0) -> None:
+        """Write the held frames now.
 
-    def _write_from(self, first: int) -> None:
+        :param first: the number of the first call that has not been made yet.
+        """
         requests = len(self._calls) - 2 * len(self.processes)
         for position, call in enumerate(self._calls[first:], first - requests):
             if position < 0:
