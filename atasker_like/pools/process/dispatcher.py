@@ -331,8 +331,7 @@ class Dispatcher(Pool):
         process.inconsistent = False
         process.draining = True
         process.closed = self._departing = True
-        if process in self._idle:
-            self._idle.remove(process)
+        self._leave_idle(process)
         process.outbox.clear()
         close_pipe(process.pipes[0])
         self._transfer(process)
@@ -384,13 +383,16 @@ class Dispatcher(Pool):
         else:
             self._idle.append(process)
 
+    def _leave_idle(self, process: PoolProcess) -> None:
+        if process in self._idle:
+            self._idle.remove(process)
+
     def _close_when_idle(self, process: PoolProcess) -> None:
         """Let an idle process exit: it reads the end of its task pipe. (lock held)"""
         if not process.closed:
             process.closed = True
             self._departing = True
-            if process in self._idle:
-                self._idle.remove(process)
+            self._leave_idle(process)
             if process.outbox:
                 # It does not read: it is frozen, or it is about to read tasks that were revoked.
                 kill(process.process)

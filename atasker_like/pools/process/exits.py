@@ -102,8 +102,7 @@ class ExitHandler:
         pool._processes.remove(process)
         pool._departing = any(other.closed or other.termination is not None
                               for other in pool._processes)
-        if process in pool._idle:
-            pool._idle.remove(process)
+        pool._leave_idle(process)
         pool.timer.cancel(process.ready_timer)
         process.closed = True
         if are_open([process.pipes[TICKETS]]):
@@ -151,8 +150,7 @@ class ExitHandler:
             processes = list(pool._processes)
             for process in processes:
                 process.closed = True       # it gets no more tasks
-                if process in pool._idle:
-                    pool._idle.remove(process)
+                pool._leave_idle(process)
         cause = str(error) or type(error).__name__
         for process in processes:
             kill(process.process)

@@ -69,15 +69,11 @@ class ProcessPool(ProcessSet):
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  spawn: Callable[[Callable[[], None]], None], pool_size: int,
-                 reserve_normal: int = 0, reserve_high: int = 0, start_method: str | None = None,
-                 initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
-                 maxtasksperchild: int | None = None) -> None:
+                 reserve_normal: int = 0, reserve_high: int = 0,
+                 start_method: str | None = None) -> None:
         super().__init__(name, timer, wake_up, spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
-        self.initializer = initializer
-        self.initargs: tuple[Any, ...] = initargs
-        self.maxtasksperchild = maxtasksperchild
         self._since_refill = 0  # submissions since the last check of _refill_every
         self._refill_every = FEED_EVERY
         self.starter = ProcessStarter(self)
@@ -344,11 +340,6 @@ class ProcessPool(ProcessSet):
         """See :meth:`Pool.refuse_during_import`."""
         if is_being_imported():
             end_if_pool_process()
-
-    @property
-    def serializer(self) -> Serializer | None:
-        """The serializer of what crosses; None is pickle."""
-        return self.packer.serializer
 
     def use_serializer(self, serializer: Serializer | None) -> None:
         """Have a serializer carry what crosses from now on; None is pickle. Any thread may call it.

@@ -41,9 +41,6 @@ class ProcessSet(Dispatcher):
     """The part of the process pool that checks, recycles and ends its processes."""
 
     start_method: str | None
-    initializer: Callable[..., Any] | None
-    initargs: tuple[Any, ...]
-    maxtasksperchild: int | None
     on_readable: Callable[..., None]    # reads the results of a process, or handles its end
     io_thread_failed: Callable[[IOThread, BaseException], None]
 
@@ -52,6 +49,9 @@ class ProcessSet(Dispatcher):
         self.min_size = 0
         self.forks_from_template = False    # the start method fork uses a template process
         self.packer = TaskPacker(self)
+        self.initializer: Callable[..., Any] | None = None
+        self.initargs: tuple[Any, ...] = ()
+        self.maxtasksperchild: int | None = None
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
@@ -125,8 +125,7 @@ class ProcessSet(Dispatcher):
 
     def _end_process(self, process: PoolProcess) -> Deferred:
         """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
-        if process in self._idle:
-            self._idle.remove(process)
+        self._leave_idle(process)
         self.killed += 1
         self._departing = True
 

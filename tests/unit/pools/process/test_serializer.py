@@ -96,7 +96,7 @@ def test_pickle_as_serializer_is_the_default_again(supervisor):
 
 def test_functions_of_modules_go_by_name_with_a_serializer(supervisor):
     supervisor.set_mp_pool(1, serializer=by_value)
-    serializer = manager(supervisor).processes.serializer
+    serializer = manager(supervisor).processes.packer.serializer
     blob, keeps = serializer.pickle_target(fail)
     assert keeps and blob == pickle.dumps(fail, pickle.HIGHEST_PROTOCOL)
     blob, keeps = serializer.pickle_target(lambda: 9)
@@ -107,7 +107,7 @@ def test_functions_of_modules_go_by_name_with_a_serializer(supervisor):
 def test_serializer_without_dumps_and_loads_is_refused(supervisor, refused):
     with pytest.raises(InvalidTypeError, match="serializer takes a module with dumps and loads"):
         supervisor.set_mp_pool(serializer=refused)
-    assert manager(supervisor).processes.serializer is None
+    assert manager(supervisor).processes.packer.serializer is None
 
 
 def test_error_for_a_lambda_suggests_cloudpickle_if_it_is_installed(supervisor, monkeypatch):
