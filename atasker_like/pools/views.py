@@ -553,8 +553,7 @@ class ProcessPoolView:
         :param iterable: one item for each call.
         :param chunksize: without effect (default: None).
         """
-        results: list[R] = self.map_async(func, iterable, chunksize).get()
-        return results
+        return self.map_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
 
     def map_async(self, func: Callable[..., Any], iterable: Iterable[Any],
                   chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
@@ -579,8 +578,7 @@ class ProcessPoolView:
         :param iterable: the arguments of each call.
         :param chunksize: without effect (default: None).
         """
-        results: list[R] = self.starmap_async(func, iterable, chunksize).get()
-        return results
+        return self.starmap_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
 
     def starmap_async(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
                       chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
@@ -657,8 +655,7 @@ class ProcessPoolView:
 
     def pids(self) -> list[int]:
         """Return the process ids of the pool processes."""
-        pids: list[int] = self._pool.pids()
-        return pids
+        return self._pool.pids()  # type: ignore[no-any-return]
 
     def __enter__(self) -> ProcessPoolView:
         self._check_running()
