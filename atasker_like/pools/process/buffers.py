@@ -278,9 +278,8 @@ class Incoming:
         :raises EOFError: the other end is closed.
         """
         while True:
-            message = self._early or self._receive(wait)
+            found, error, count, memories = self._early or self._receive(wait)
             self._early = None
-            found, error, count, memories = message
             if found == number:
                 if error or len(memories) < count:
                     raise TransferError(error or EMFILE, 0)

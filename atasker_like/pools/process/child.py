@@ -30,7 +30,7 @@ import threading
 from functools import lru_cache
 from io import BytesIO
 from time import perf_counter
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 
 from ..._core_errors import RetryRequest
 from ..._fork import forget_imports_of_other_threads
@@ -74,18 +74,6 @@ LARGE = 1 << 16
 PIPE_SIZE = 1 << 20
 
 
-class Parts:
-    """A file that keeps written data in parts. The pickler writes large bytes without a copy."""
-
-    def __init__(self) -> None:
-        self.parts: list[Any] = []
-
-    def write(self, data: Any) -> int:
-        """Keep the data."""
-        self.parts.append(data)
-        return len(data)
-
-
 def pickle_parts(value: Any, members: Iterable[Any]) -> tuple[list[Any], list[memoryview]]:
     """Pickle a value; return the parts of its pickle and its out-of-band buffers.
 
@@ -94,9 +82,10 @@ def pickle_parts(value: Any, members: Iterable[Any]) -> tuple[list[Any], list[me
     buffers: list[pickle.PickleBuffer] = []
     for member in members:
         if type(member) in _BULKY and len(member) >= LARGE:
-            file = Parts()
+            # A file that keeps what is written: the pickler writes large bytes without a copy.
+            parts: list[Any] = []
+            file: Any = SimpleNamespace(write=parts.append)
             pickle.Pickler(file, 5, buffer_callback=buffers.append).dump(value)
-            parts = file.parts
             break
     else:
         parts = [pickle.dumps(value, 5, buffer_callback=buffers.append)]

@@ -11,6 +11,7 @@ that descriptors arrive in the order of the frames.
 """
 from __future__ import annotations
 
+from contextlib import suppress
 from errno import EIO
 
 from ..._log import log
@@ -57,7 +58,7 @@ def send_all(pool: Pool, process: PoolProcess) -> None:
 def _send(process: PoolProcess, frame: int, memories: list[Memory], error: int) -> None:
     if process.socket_fd < 0:           # it has ended
         return
-    try:
+    with suppress(ConnectionError):     # it is dead: the result pipe reports its end
         try:
             send(process.socket_fd, frame, memories, error, wait=False)
         except (BlockingIOError, BrokenPipeError):
@@ -65,5 +66,3 @@ def _send(process: PoolProcess, frame: int, memories: list[Memory], error: int) 
         except OSError as failed:
             # Too many descriptors are under way, for example. The task fails with the reason.
             send(process.socket_fd, frame, [], failed.errno or EIO, wait=False)
-    except ConnectionError:
-        pass                            # it is dead: the result pipe reports its end
