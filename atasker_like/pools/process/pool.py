@@ -239,10 +239,7 @@ class ProcessPool(ProcessSet):
     # -- cancel and time out (lock held) -----------------------------------------------------------
 
     def _holder(self, task: Task[Any]) -> PoolProcess | None:
-        for process in self._processes:
-            if task in process.inflight:
-                return process
-        return None
+        return next((process for process in self._processes if task in process.inflight), None)
 
     def _is_queued(self, task: Task[Any]) -> bool:
         process = self._holder(task)
