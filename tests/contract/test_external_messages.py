@@ -10,7 +10,7 @@ import atasker_like.pools.executor.remote_call as remote_call
 from atasker_like import TT_MP, background_task, report_progress
 from atasker_like.pools.executor import messages
 from tests.support import PATIENCE
-from tests.support.internals.pool import HANDLE_MESSAGE, RECORDS_OF_CALL, on_message
+from tests.support.internals.pool import HANDLE_MESSAGE, RECORDS_OF_CALL
 from tests.support.threads import wait_for
 
 from . import functions as f
@@ -179,7 +179,7 @@ def test_messages_beyond_a_limit_are_dropped_and_counted(monkeypatch, caplog):
     HANDLE_MESSAGE.patch(monkeypatch, messages, lambda pool, message: handled.append(message))
     pool = BusyPool()
     for number in range(5):
-        on_message(pool, number)
+        pool.messages.on_message(number)
     read, = pool.calls
     read()
     assert handled == [0, 1, 2]
@@ -193,9 +193,9 @@ def test_message_without_a_thread_for_it_is_handled_with_the_next_one(monkeypatc
     pool = BusyPool()
     pool.refuses = True
     with pytest.raises(RuntimeError):
-        on_message(pool, 1)
+        pool.messages.on_message(1)
     pool.refuses = False
-    on_message(pool, 2)
+    pool.messages.on_message(2)
     read, = pool.calls
     read()
     assert handled == [1, 2]

@@ -48,11 +48,6 @@ def is_submitting(pool):
     return pool._submitter_running
 
 
-def on_message(pool, message):
-    """Do what the executor does when a message of a call arrives."""
-    return pool.messages._on_message(message)
-
-
 #: The handler of log records in the process of a worker.
 RECORDS_OF_CALL = remote_call._RecordsOfCall
 
