@@ -72,7 +72,7 @@ class ThreadPool(Pool):
         self._idle: list[PoolThread] = []           # last idle, first used: its stack is warm
         self._threads: set[PoolThread] = set()
         self._abandoned: set[PoolThread] = set()
-        self.starter = ThreadStarter(self)
+        self.starter: ThreadStarter = ThreadStarter(self)
         self.min_size: int = 0
         self.max_abandoned: int | None = MAX_ABANDONED
         self._max_idle = self._max_idle_for(None)   # the most idle threads that are kept

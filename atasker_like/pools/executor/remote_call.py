@@ -63,7 +63,7 @@ _current = threading.local()        # call: the one that this thread runs, or No
 
 
 #: Pickles a value by name.
-dumps = partial(pickle.dumps, protocol=5)
+dumps: Callable[[Any], bytes] = partial(pickle.dumps, protocol=5)
 
 
 def dumps_by_value(value: Any) -> bytes | None:

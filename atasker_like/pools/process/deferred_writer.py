@@ -47,7 +47,7 @@ class DeferredWriter:
 
     def __init__(self, pool: WritingPool) -> None:
         self._pool = pool
-        self.thread = 0                 # the ident of the main thread while it dispatches, else 0
+        self.thread: int = 0            # the ident of the main thread while it dispatches, else 0
         self.processes: list[PoolProcess] = []      # with tasks in flight that are not written yet
         # Requests, then two writes for each of them: its tickets, and its frame or the end of it.
         self._calls: list[partial[Any]] = []

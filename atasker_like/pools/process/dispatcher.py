@@ -49,7 +49,7 @@ class Dispatcher(Pool):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.writer = DeferredWriter(self)
+        self.writer: DeferredWriter = DeferredWriter(self)
         self._processes: list[PoolProcess] = []     # all, including those that start or end
         self._idle: list[PoolProcess] = []          # ready, with no task in flight
         self._lowest_priority = -1      # no process has a less urgent task than this in flight

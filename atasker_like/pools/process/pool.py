@@ -76,8 +76,8 @@ class ProcessPool(ProcessSet):
         self.start_method = start_method
         self._since_refill = 0  # submissions since the last check of _refill_every
         self._refill_every = FEED_EVERY
-        self.starter = ProcessStarter(self)
-        self.exits = ExitHandler(self, self.starter)
+        self.starter: ProcessStarter = ProcessStarter(self)
+        self.exits: ExitHandler = ExitHandler(self, self.starter)
         # What the I/O thread calls.
         self.on_readable = ResultReader(self, self.starter, self.exits.handle).read
         self.io_thread_failed = self.exits.replace_all

@@ -48,14 +48,14 @@ class ProcessSet(Dispatcher):
         super().__init__(*arguments)
         self.min_size = 0
         self.forks_from_template = False    # the start method fork uses a template process
-        self.packer = TaskPacker(self)
+        self.packer: TaskPacker = TaskPacker(self)
         self.initializer: Callable[..., Any] | None = None
         self.initargs: tuple[Any, ...] = ()
         self.maxtasksperchild: int | None = None
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
-        self.log_forwarder = LogForwarder(self)
+        self.log_forwarder: LogForwarder = LogForwarder(self)
         self._closing = False
         self._generation = 0                # the number of calls of configure()
         self._exit_waiters: Deferred = []   # called when the last process has ended

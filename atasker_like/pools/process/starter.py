@@ -46,8 +46,8 @@ class ProcessStarter:
 
     def __init__(self, pool: ProcessSet) -> None:
         self._pool = pool
-        self.is_busy = False                # a thread starts processes, or was asked to
-        self.is_running = False             # that thread has begun
+        self.is_busy: bool = False          # a thread starts processes, or was asked to
+        self.is_running: bool = False       # that thread has begun
         self._failures = 0                  # processes in a row that did not get ready
         self._refusals = 0                  # starts in a row that raised
         self._pausing = False               # the timer will retry a failed start
