@@ -67,7 +67,7 @@ PREPARE = Replaced("_prepare")
 
 
 def submission_waiters_of(view):
-    """Return who waits for the submissions to a view that are under way."""
+    """Return the waiters for the submissions of a view that are under way."""
     return view._submissions._waiters
 
 

@@ -36,7 +36,7 @@ def is_closing(pool):
 
 
 def exit_waiters_of(pool):
-    """Return who waits for the end of the processes."""
+    """Return the calls to be made when the last process has ended."""
     return pool._exit_waiters
 
 

@@ -144,7 +144,7 @@ MAILBOX = Replaced("_mailbox")
 #: Called when a job scheduler may have become idle.
 ON_END = Replaced("_on_end")
 
-#: Who waits for the end of a job scheduler.
+#: The waiters for the end of a job scheduler.
 SCHEDULER_WAITERS = Replaced("_waiters")
 
 #: The jobs of a scheduler.

@@ -1,4 +1,4 @@
-"""The graph of who waits for whom."""
+"""The graph of waits: the threads and coroutines that wait, and the tasks they wait for."""
 from atasker_like.engine import requests, wait_graph
 
 

@@ -50,12 +50,12 @@ def items_lock_of(worker):
 
 
 def putters_of(queue):
-    """Return who waits for room in such a queue."""
+    """Return the waiters for room in a queue of asyncio."""
     return queue._worker_putters
 
 
 def joiners_of(queue):
-    """Return who waits until such a queue has no unfinished items."""
+    """Return the waiters for the end of all items of a queue of asyncio."""
     return queue._worker_joiners
 
 

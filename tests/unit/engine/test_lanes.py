@@ -569,7 +569,7 @@ def test_a_lane_stands_in_front_of_one_pool(place):
         lane.bind(other)
     third = LanePool(1)
     other.replacement, place.replacement = third, other
-    lane.bind(third)        # has taken the place of who has taken its place
+    lane.bind(third)        # it has replaced the pool that has replaced the first one
 
 
 class Lock:
