@@ -355,7 +355,7 @@ def test_a_callback_that_is_late_is_awaited_and_may_not_submit(threads):
             refused.append(error)
 
     queue.submit(same, 1).add_done_callback(callback)
-    running = Aside(lambda: threads.run(queue, timeout=0.05))
+    running = Aside(lambda: threads.run(queue, timeout=1))
     assert entered.wait(PATIENCE)
     wait_for(lambda: is_aborting(queue), "the run is over its time")
     late.set()
