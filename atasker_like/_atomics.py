@@ -1,4 +1,4 @@
-"""What signal handlers and finalizers cannot break: a test-and-set without a lock, and RLock."""
+"""What signal handlers and finalizers cannot break: a test-and-set without a lock, and locks."""
 from __future__ import annotations
 
 import _thread
@@ -10,10 +10,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["FREE_THREADED", "RLock", "Token"]
+__all__ = ["FREE_THREADED", "RLock", "Token", "release"]
 
 #: True if this build of Python has no global interpreter lock.
 FREE_THREADED: bool = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def release(lock: Any) -> None:
+    """Release a lock if it is held. Another thread may release it at the same time."""
+    try:
+        lock.release()
+    except RecursionError:      # a RuntimeError, too: it is still held
+        raise
+    except RuntimeError:
+        pass
 
 
 class Token:

@@ -60,6 +60,8 @@ def call_in(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *argum
     """Have a loop call a function, from any thread; return False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(call, *arguments)
+    except RecursionError:      # a RuntimeError, too
+        raise
     except RuntimeError:
         return False
     return True

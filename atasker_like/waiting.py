@@ -7,6 +7,7 @@ from functools import partial
 from itertools import islice
 from threading import Lock
 
+from ._atomics import release
 from ._checks import cut_frames, ends_traceback, flag, in_seconds
 from ._core_errors import ExecutionError, SupervisorError, WaitTimeoutError
 from ._generics import Generic, T_co
@@ -255,10 +256,7 @@ class _CompletionQueue(_EndedTasks):
     def _put(self, position: int | None) -> None:
         self._ended.append(position)
         if self._wakeup.locked():
-            try:
-                self._wakeup.release()
-            except RuntimeError:        # another thread has released it in between
-                pass
+            release(self._wakeup)
 
     def wait(self, deadline: float | None, until: float | None = None) -> bool:
         """Block until a task can be taken; return False if the deadline comes first.

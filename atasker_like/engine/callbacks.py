@@ -6,6 +6,8 @@ called, and none is called twice. A queue waits for the callbacks of its tasks: 
 """
 from __future__ import annotations
 
+from _thread import start_new_thread
+
 from .._log import log
 
 TYPE_CHECKING = False
@@ -75,11 +77,18 @@ def call_late(task: CallbackTask, callback: Callback) -> None:
         group.make(object(), call_back, task, callback)
 
 
-def call_back(task: CallbackTask, callback: Callback) -> None:
-    """Call one callback and log its error, if it raises one."""
+def call_back(task: CallbackTask, callback: Callback, may_defer: bool = True) -> None:
+    """Call one callback and log its error, if it raises one.
+
+    :param may_defer: True if another thread may call it, should its frame not fit in here.
+    """
     try:
         callback(task)
-    except BaseException:
+    except BaseException as error:
+        if (may_defer and type(error) is RecursionError
+                and error.__traceback__.tb_next is None):   # type: ignore[union-attr]  # not begun
+            start_new_thread(call_back, (task, callback, False))
+            return
         log.exception("a done callback of task %s (%s) raised; the task itself is %s",
                       task.name, task.short_id, task.state)
 
@@ -97,4 +106,9 @@ def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:
             callback = callbacks.pop(0)
         except IndexError:
             return              # after an interrupt, another thread has taken the callback
-        call_back(task, callback)
+        try:
+            call_back(task, callback)
+        except RecursionError as error:
+            if error.__traceback__.tb_next is None:  # type: ignore[union-attr]  # not begun
+                callbacks.insert(0, callback)
+            raise

@@ -308,7 +308,12 @@ class Lifecycle:
         if type(outcome) is Failure:
             outcome.describe()
         while waiters:
-            waiters.pop(0)()       # removed first: after an interrupt, the others are woken
+            waiter = waiters.pop(0)     # removed first: after an interrupt, the others are woken
+            try:
+                waiter()
+            except RecursionError:
+                waiters.insert(0, waiter)
+                raise
         task._waiters = None
         extra = task._extra
         if extra is None:

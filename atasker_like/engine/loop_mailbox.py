@@ -77,6 +77,9 @@ class LoopMailbox:
                 # One line, so that no interrupt comes between the call and its result: see
                 # Pool.submit.
                 return loop.call_soon_threadsafe(self.drain) is not None
+        except RecursionError:  # a RuntimeError, too
+            self._draining = False
+            raise
         except RuntimeError:    # closed
             pass
         self._draining = False

@@ -26,7 +26,7 @@ from itertools import count
 from threading import TIMEOUT_MAX
 from time import monotonic
 
-from .._atomics import RLock
+from .._atomics import RLock, release
 from .._log import log
 from .._threads import PackageThread
 
@@ -147,10 +147,7 @@ class Timer:
         return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._incoming)
 
     def _wake_up(self) -> None:
-        try:
-            self._wake.release()
-        except RuntimeError:        # the thread has been woken already
-            pass
+        release(self._wake)
 
     def stop(self) -> None:
         """End the thread after its current call. Calls that are not due yet are dropped."""

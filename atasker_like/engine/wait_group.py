@@ -8,8 +8,9 @@ waiters. Hence no wake-up is lost.
 from __future__ import annotations
 
 import threading
-from threading import get_ident
+from _thread import get_ident, start_new_thread
 
+from .._atomics import release
 from .current import current
 from .loop_mailbox import _ORDERED, FutureWaiter
 from .wait_graph import await_begins, await_ends, block_on
@@ -32,10 +33,7 @@ class _Signal:
         self.lock.acquire()
 
     def set(self) -> None:
-        try:
-            self.lock.release()
-        except RuntimeError:        # it is set
-            pass
+        release(self.lock)
 
 
 class _GroupCall(WaitedCall):
@@ -112,6 +110,10 @@ class WaitGroup:
             finally:
                 current.calls = outer
                 self.done(call)
+        except RecursionError:
+            # Perhaps done() had no room: only what enter() needed is certain.
+            start_new_thread(self.done, (call,))
+            raise
         except BaseException:           # interrupted, perhaps in one of the last two lines
             current.calls = outer
             self.done(call)

@@ -5,6 +5,7 @@ in its loop before it counts as certain.
 """
 from __future__ import annotations
 
+from .._atomics import release
 from .current import current_coroutine_task
 from .loop_mailbox import mailbox_of
 
@@ -218,10 +219,7 @@ class ExecutorWait(UnconfirmedWait):
         # If a task has ended, it wakes the thread instead.
         if not any(task.done() for task in self.tasks):
             self.error = error
-            try:
-                lock.release()
-            except RuntimeError:        # the lock has been released already
-                pass
+            release(lock)
 
 
 def named(task: Any) -> str:

@@ -79,7 +79,7 @@ class Pool:
                  spawn: Callable[[Callable[[], None]], None], run_queue: RunQueue) -> None:
         self.name = name
         self.timer = timer
-        self.lock: Any = RLock()  # guards the pool, its registry, run queue and tasks
+        self.use_lock(RLock())
         self.parking: ParkingLot = ParkingLot()  # where pool threads wait for the lock
         self.run_queue: RunQueue = run_queue
         self.lifecycle: Lifecycle = Lifecycle(self)
@@ -99,6 +99,12 @@ class Pool:
         self.outer_pools: list[Pool] = []
         self._respecced: dict[TaskSpec, TaskSpec] = {}  # specs of the pools that this one replaced
 
+    def use_lock(self, lock: Any) -> None:
+        """Take a new lock. No task is alive."""
+        self.lock: Any = lock  # guards the pool, its registry, run queue and tasks
+        #: Tells whether this thread is in a critical section. A rollback may replace it.
+        self.is_locked_here: Callable[[], bool] = lock._is_owned
+
     # -- acceptance --------------------------------------------------------------------------------
 
     def submit(self, task: Task[Any]) -> None:
@@ -117,10 +123,10 @@ class Pool:
 
         Then the caller is a signal handler or a finalizer, and must not wait for the lock.
         """
-        if self.lock._is_owned():
+        if self.is_locked_here():
             return True
         for pool in self.outer_pools:
-            if pool.lock._is_owned():
+            if pool.is_locked_here():
                 return True
         return False
 
@@ -170,7 +176,7 @@ class Pool:
                             if not deferred:
                                 return      # any thread may start it from here on
                 except BaseException:
-                    self.rollback.keep_lock()
+                    self.rollback.kept += self.lock.acquire()
                     raise
             if deferred is not None:
                 return run_and_launch(deferred)
@@ -250,7 +256,7 @@ class Pool:
                                 ready.append(task)
                         deferred = self._enqueue_many(ready)
                 except BaseException:
-                    self.rollback.keep_lock()
+                    self.rollback.kept += self.lock.acquire()
                     raise
             if deferred is not None or not unlimited or self.replacement is not None:
                 break
@@ -401,11 +407,8 @@ class Pool:
             self.lifecycle.notify(task, waiters)
             run_deferred(deferred)
         except BaseException:
-            if begun or task.done():
-                self.rollback.finish_anyway(task, waiters)
-            else:
-                # The task goes on, but the accounts may need repair.
-                self.rollback.undo()
+            # A task that goes on is left alone, but the accounts may need repair.
+            self.rollback.undo(*[task] if begun else (), ended=(task,))
             raise
         return cancelled
 
@@ -474,11 +477,7 @@ class Pool:
             self.lifecycle.notify(task, waiters)
             run_deferred(deferred)
         except BaseException:
-            if task.done():
-                self.rollback.finish_anyway(task, waiters)
-            else:
-                # The task goes on, but the accounts may need repair.
-                self.rollback.undo()
+            self.rollback.undo(*[task] if task.done() else (), ended=(task,))
             raise
         return True
 
@@ -595,13 +594,13 @@ class Pool:
 
     def renew_locks(self) -> None:
         """Make new locks after threads have been replaced. No task is alive."""
-        self.lock = RLock()
+        self.use_lock(RLock())
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked process; threads, processes and tasks belong to the parent."""
         self.lifecycle.reset_after_fork()
         self.registry = self.lifecycle.registry
-        self.lock = RLock()
+        self.use_lock(RLock())
         self.rollback = Rollback(self)
         self.parking = ParkingLot()
         self.run_queue = self.run_queue.empty_copy()
@@ -627,11 +626,12 @@ class Pool:
         """Return the reason why the pool takes no task at all, or None."""
         return None
 
-    def _release_lock(self) -> None:
-        """Prepare to undo an interrupted submission, which may still hold the lock."""
+    def _interrupted(self, thread: int) -> int:
+        """Repair the pool's state before the tasks of a thread's submission are undone.
 
-    def _interrupted(self) -> None:
-        """Repair the pool's state before the tasks of an interrupted submission are undone."""
+        :return: how often the interrupted call has left the lock taken.
+        """
+        return 0
 
     def _was_dispatched(self, task: Task[Any]) -> bool:
         """Return True if a STARTED task of an interrupted submission can no longer be undone."""

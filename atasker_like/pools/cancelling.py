@@ -75,10 +75,6 @@ def cancel_many(tasks: Sequence[Task[Any]], cause: str = "",
     except BaseException:
         # Interrupted: end all of them and wake the waiters that have not been woken.
         for pool, some in together.items():
-            pool.rollback.undo(*some)
-        for pool, some in together.items():
-            for task in some:
-                if task.done():
-                    pool.lifecycle.notify(task, task._waiters or [])
+            pool.rollback.undo(*some, ended=some)
         raise
     return count

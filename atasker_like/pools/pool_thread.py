@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         def _lend(self, pool_thread: PoolThread) -> None: ...
         def _reclaim(self, pool_thread: PoolThread) -> None: ...
 
-__all__ = ["PoolThread", "wake"]
+__all__ = ["PoolThread"]
 
 
 class PoolThread:
@@ -61,10 +61,3 @@ class PoolThread:
     def reclaim(self) -> None:
         """Take the slot back after the wait."""
         self.pool._reclaim(self)
-
-
-def wake(pool_thread: PoolThread) -> None:
-    try:
-        pool_thread.wake.release()
-    except RuntimeError:        # another thread woke it in the meantime
-        pass

@@ -10,12 +10,12 @@ from collections import deque
 from operator import methodcaller
 from time import perf_counter
 
+from .._atomics import release
 from .._log import log
 from .._threads import PackageThread
 from ..engine.lifecycle import failure_of
 from ..engine.task import COMPLETED, QUEUED
 from ..errors import PoolBrokenError
-from .pool_thread import wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,4 +178,4 @@ class ThreadStarter:
                 pool_thread = pool._assign(task)
             if pool_thread.thread is None and not self.start(pool_thread):
                 return
-            wake(pool_thread)
+            release(pool_thread.wake)

@@ -25,6 +25,7 @@ from operator import attrgetter
 from sys import maxsize
 from time import perf_counter
 
+from .._atomics import release
 from .._core_errors import RetryRequest, TaskCancelledError, TaskTimeoutError
 from .._inspect import class_name, traceback_of
 from .._log import log
@@ -40,7 +41,7 @@ from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
 from ..engine.task_fields import Positions
 from .base import Pool
-from .pool_thread import PoolThread, wake
+from .pool_thread import PoolThread
 from .thread_starter import ThreadStarter
 
 TYPE_CHECKING = False
@@ -79,6 +80,9 @@ class ThreadPool(Pool):
 
     # -- acceptance --------------------------------------------------------------------------------
 
+    def is_reentrant(self) -> bool:
+        return self.is_locked_here()    # it has no outer pools
+
     def start(self, spec: TaskSpec, args: tuple[Any, ...],
               kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. This is the fast path for plain tasks."""
@@ -92,7 +96,7 @@ class ThreadPool(Pool):
         task._waiters = None
         task._extra = None
         task._queued = perf_counter()
-        if not spec.direct or self.lock._is_owned():
+        if not spec.direct or self.is_reentrant():
             return task if Pool.submit(self, task) is None else task        # type: ignore
         registry = self.registry
         run_queue = self.run_queue
@@ -122,7 +126,7 @@ class ThreadPool(Pool):
                                     self.parking.unpark_one()
                                 return task     # any thread may start it from here on
                     except BaseException:
-                        self.rollback.keep_lock()
+                        self.rollback.kept += self.lock.acquire()
                         raise
                 if pool_thread is not None:
                     break
@@ -152,7 +156,7 @@ class ThreadPool(Pool):
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`. The fast path for plain tasks takes the lock once."""
-        if (not spec.fast_finish or self.lock._is_owned()
+        if (not spec.fast_finish or self.is_reentrant()
                 or (spec.lane is not None and spec.lane.size is not None)):
             return Pool.start_many(self, spec, calls, first)
         tasks: list[Task[Any]] = []
@@ -181,7 +185,7 @@ class ThreadPool(Pool):
                         if unlimited and self.accepting:
                             pool_threads = self._accept_batch(spec, tasks, positions)
                     except BaseException:
-                        self.rollback.keep_lock()
+                        self.rollback.kept += self.lock.acquire()
                         raise
                 if pool_threads is not None or not unlimited:
                     break
@@ -495,14 +499,20 @@ class ThreadPool(Pool):
     # -- slots lent and given up -------------------------------------------------------------------
 
     def _lend(self, pool_thread: PoolThread) -> None:
+        self.is_reentrant()     # if there is no room for undo(), raise before the first change
         pool_threads: list[PoolThread] = []
-        with self.lock:
-            pool_thread.lend_depth += 1
-            if (pool_thread.lend_depth == 1 and pool_thread.task is not None
-                    and not pool_thread.abandoned):
-                self.run_queue.lend(pool_thread.task)
-                pool_threads = self._dispatch()
-        self.starter.start_and_wake(pool_threads)
+        before = pool_thread.lend_depth
+        try:
+            with self.lock:
+                pool_thread.lend_depth += 1
+                if not before and pool_thread.task is not None and not pool_thread.abandoned:
+                    self.run_queue.lend(pool_thread.task)
+                    pool_threads = self._dispatch()
+            self.starter.start_and_wake(pool_threads)
+        except BaseException:
+            pool_thread.lend_depth = before
+            self.rollback.undo()
+            raise
 
     def _reclaim(self, pool_thread: PoolThread) -> None:
         with self.lock:
@@ -610,7 +620,7 @@ class ThreadPool(Pool):
                 pool_thread = PoolThread(self, job=job)
                 self._threads.add(pool_thread)
         self.starter.start_all((pool_thread,))
-        wake(pool_thread)
+        release(pool_thread.wake)
 
     # -- size and end ------------------------------------------------------------------------------
 
@@ -662,7 +672,7 @@ class ThreadPool(Pool):
         for pool_thread in pool_threads:
             # An interrupted close() may have woken some of them already.
             if (pool_thread.detached or pool_thread in forgotten) and pool_thread.wake.locked():
-                wake(pool_thread)
+                release(pool_thread.wake)
         me = current.pool_thread
         for pool_thread in pool_threads:
             thread = pool_thread.thread

@@ -19,7 +19,7 @@ from itertools import islice
 from time import monotonic
 
 from .. import _fork
-from .._atomics import RLock
+from .._atomics import RLock, release
 from .._checks import in_seconds
 from .._log import log
 from .._threads import PackageThread
@@ -188,10 +188,7 @@ class ResultWriter:
             self._wake()
 
     def _wake(self) -> None:
-        try:
-            self._wakeup.release()
-        except RuntimeError:        # another thread has released it just now
-            pass
+        release(self._wakeup)
 
     # -- from any thread ---------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ class Shutdown:
     def is_reentrant(self) -> bool:
         """Return True if the calling thread is inside a critical section of the supervisor."""
         return (self._state.lock._is_owned()         # type: ignore[attr-defined]
-                or any(pool.lock._is_owned() for pool in self._pools.by_kind.values()))
+                or any(pool.is_locked_here() for pool in self._pools.by_kind.values()))
 
     def _report(self) -> StopReport:
         now = ended(self._pools.by_kind.values())

@@ -15,6 +15,7 @@ from queue import Empty
 from .._atomics import RLock
 from .._inspect import is_coroutine_function, shown, signature_error, signature_of
 from ..errors import InvalidTypeError
+from ..loops import call_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -314,11 +315,8 @@ class _Waiter:
         loop = self._future.get_loop()
         if self._future.done():                 # it has been woken or cancelled
             return not self._future.cancelled()
-        try:
-            loop.call_soon_threadsafe(_resolve, self._future)
-        except RuntimeError:                    # the loop is closed
-            return False
-        return loop.is_running()                # else it may run again later
+        # A loop that does not run may run again later.
+        return call_in(loop, _resolve, self._future) and loop.is_running()
 
 
 def _resolve(future: Future[None]) -> None:

@@ -39,7 +39,7 @@ HELD_MOST = 2048
 class DeferredWriter:
     """Holds frames for idle processes, and writes them last.
 
-    The caller holds the lock of the pool, except for :meth:`commit` and :meth:`release_lock`.
+    The caller holds the lock of the pool, except for :meth:`commit`.
     """
 
     __slots__ = ("thread", "processes", "_pool", "_calls", "_rests", "_committing", "_begin",
@@ -122,14 +122,15 @@ class DeferredWriter:
 
     # -- after an interrupt ------------------------------------------------------------------------
 
-    def release_lock(self) -> None:
-        """Clean up after an interrupt of :meth:`commit`. (no lock)"""
-        if self._committing and self._pool.lock._is_owned():
-            for process in self.processes:
-                process.inconsistent = True         # its frame may have been written in part
-            self._discard()
-            self._committing.clear()
-            self._pool.lock.release()
+    def abort_commit(self) -> int:
+        """Clean up after an interrupt of :meth:`commit`. Return how often it holds the lock."""
+        if not self._committing:
+            return 0
+        for process in self.processes:
+            process.inconsistent = True             # its frame may have been written in part
+        self._discard()
+        self._committing.clear()
+        return 1
 
     def take_back(self, unsend: Callable[[PoolProcess], None]) -> None:
         """Drop the held frames, none of which has been written to its end.

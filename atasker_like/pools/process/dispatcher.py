@@ -267,12 +267,11 @@ class Dispatcher(Pool):
         process.inconsistent = False
         self._becomes_idle(process)
 
-    def _release_lock(self) -> None:
-        self.writer.release_lock()
-
-    def _interrupted(self) -> None:
-        if get_ident() == main_thread().ident:
+    def _interrupted(self, thread: int) -> int:
+        left = self.writer.abort_commit()
+        if thread == main_thread().ident:
             self.writer.take_back(self._unsend)
+        return left
 
     def _revoke(self, process: PoolProcess) -> list[Task[Any]]:
         """Revoke the tasks that a process has not begun; return them, most urgent first."""

@@ -136,7 +136,7 @@ class ProcessPool(ProcessSet):
                                     self.parking.unpark_one()
                                 return      # any thread may start it from here on
                     except BaseException:
-                        self.rollback.keep_lock()
+                        self.rollback.kept += self.lock.acquire()
                         raise
                 if self.parking.waiters:
                     self.parking.unpark_one()

@@ -13,7 +13,7 @@ def inject(supervisor):
     chaining."""
     supervisor._supervisor_parts.pools.timer.clock = supervisor.clock = Clock()
     for pool in pools(supervisor):
-        pool.lock = LyingLock()
+        pool.use_lock(LyingLock())
     return supervisor
 
 
