@@ -97,6 +97,7 @@ LAYERS = [
         "pools.process.child",
         "pools.process.pool_process",
         "pools.process.transfers",
+        "pools.process.kept_memory",
         "pools.process.deferred_writer",
         "pools.executor.remote_call",
         "pools.process.io_thread",

@@ -28,7 +28,7 @@ from .descriptors import close_own, identity, is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Sequence, Tuple, TypeVar, Union
+    from typing import Any, Callable, Iterable, Sequence, Tuple, TypeVar, Union
 
     T = TypeVar("T")
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     #: and its size. A negative number of a memory counts from the end.
     Position = Union[int, Tuple[int, int, int]]
 
-__all__ = ["Incoming", "Memory", "Outgoing", "TransferError", "lay_out", "mapped", "send", "shared"]
+__all__ = ["Incoming", "Memory", "Outgoing", "TransferError", "copied", "lay_out", "mapped",
+           "rounded", "send", "shared"]
 
 #: From this size in bytes on, a buffer crosses in shared memory.
 SHARED_FROM = 1 << 20
@@ -94,16 +95,16 @@ class _Block(mmap):
     offset: int
 
 
-def _rounded(size: int) -> int:
+def rounded(size: int) -> int:
     return -(-size // ALLOCATIONGRANULARITY) * ALLOCATIONGRANULARITY
 
 
-def _copied(raws: Sequence[memoryview]) -> Memory:
+def copied(raws: Sequence[memoryview]) -> Memory:
     """Copy buffers into new memory, each from a page on.
 
     :raises TransferError: there is no room for them.
     """
-    size = sum(_rounded(raw.nbytes) for raw in raws)
+    size = sum(rounded(raw.nbytes) for raw in raws)
     try:
         memory = Memory(_new_file())
         if hasattr(os, "posix_fallocate"):
@@ -114,7 +115,7 @@ def _copied(raws: Sequence[memoryview]) -> Memory:
             while left:
                 written = os.pwrite(memory.fd, left, position)
                 left, position = left[written:], position + written
-            start += _rounded(raw.nbytes)
+            start += rounded(raw.nbytes)
         os.ftruncate(memory.fd, size)
     except OSError as error:
         raise TransferError(error.errno, size) from error
@@ -138,27 +139,28 @@ def _new_file() -> int:
         return fd
 
 
-def mapped(fd: int, size: int, offset: int, kind: type[mmap] = mmap) -> mmap:
-    """Map a part of a file privately, without keeping its descriptor open.
+def mapped(fd: int, size: int, offset: int, kind: type[mmap] = mmap,
+           flags: int = MAP_PRIVATE) -> mmap:
+    """Map a part of a file, without keeping its descriptor open.
 
     :param offset: a multiple of the size of a page.
     :raises OSError: the process has too many mappings.
     """
     if sys.version_info >= (3, 13):
-        return kind(fd, size, MAP_PRIVATE, offset=offset, trackfd=False)
+        return kind(fd, size, flags, offset=offset, trackfd=False)
     # The mapping would keep a copy of the descriptor, and a process may keep thousands of arrays.
     # So the file is mapped over an anonymous mapping.
     try:
         import ctypes
     except ImportError:
-        return kind(fd, size, MAP_PRIVATE, offset=offset)
+        return kind(fd, size, flags, offset=offset)
     mapping = kind(-1, size, MAP_PRIVATE | _ANONYMOUS)
     call = ctypes.CDLL(None, use_errno=True).mmap
     call.restype = ctypes.c_void_p
     call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
                      ctypes.c_long]
     start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
-    if call(start, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | _FIXED, fd, offset) != start:
+    if call(start, size, PROT_READ | PROT_WRITE, flags | _FIXED, fd, offset) != start:
         _lost.append(mapping)       # its range may belong to another mapping now: never unmap it
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -182,12 +184,13 @@ class Outgoing:
         self._raws = raws
         self._blocks = blocks
 
-    def memories(self) -> list[Memory]:
+    def memories(self, copy: Callable[[Sequence[memoryview]], Memory] = copied) -> list[Memory]:
         """Copy the buffers that need it; return what a message carries. (no lock)
 
+        :param copy: copies them (default: into new memory).
         :raises TransferError: there is no room for them.
         """
-        return [_copied(self._raws), *self._blocks] if self._raws else self._blocks
+        return [copy(self._raws), *self._blocks] if self._raws else self._blocks
 
 
 def lay_out(raws: Iterable[memoryview]) -> tuple[list[Position], list[memoryview], Outgoing | None]:
@@ -197,7 +200,7 @@ def lay_out(raws: Iterable[memoryview]) -> tuple[list[Position], list[memoryview
     """
     positions: list[Any] = []
     inline: list[memoryview] = []
-    copied: list[memoryview] = []
+    large: list[memoryview] = []
     blocks: list[Memory] = []
     start = 0
     for raw in raws:
@@ -210,16 +213,16 @@ def lay_out(raws: Iterable[memoryview]) -> tuple[list[Position], list[memoryview
                 blocks.append(source.memory)
             positions.append((~blocks.index(source.memory), source.offset, raw.nbytes))
         elif raw.nbytes >= SHARED_FROM:
-            copied.append(raw)
+            large.append(raw)
             positions.append((0, start, raw.nbytes))
-            start += _rounded(raw.nbytes)
+            start += rounded(raw.nbytes)
         else:
             inline.append(raw)
             positions.append(raw.nbytes)
-    if not copied and not blocks:
+    if not large and not blocks:
         return positions, inline, None
     # The memory of the copies comes first, and the first one of the blocks is the last memory.
-    return positions, inline, Outgoing(copied, blocks[::-1])
+    return positions, inline, Outgoing(large, blocks[::-1])
 
 
 def send(fd: int, number: int, memories: list[Memory], error: int = 0, wait: bool = True) -> None:
@@ -348,7 +351,7 @@ class _Shared:
         raws = [memoryview(data), *(buffer.raw() for buffer in buffers)]
         large = [raw for raw in raws if raw.nbytes >= SHARED_FROM]
         try:
-            memory = _copied(large) if large else None
+            memory = copied(large) if large else None
         except TransferError as error:
             assert error.__cause__ is not None
             raise error.__cause__ from None
@@ -361,7 +364,7 @@ class _Shared:
             else:
                 block: Any = mapped(memory.fd, raw.nbytes, start, _Block)
                 block.memory, block.offset = memory, start
-                start += _rounded(raw.nbytes)
+                start += rounded(raw.nbytes)
                 part = memoryview(block)
             self._parts.append(part.toreadonly() if raw.readonly else part)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...engine.lanes import Lane
     from ...engine.task import Task
     from .io_thread import IOThread
+    from .kept_memory import KeptMemories
 
 __all__ = ["Dispatcher"]
 
@@ -55,6 +56,7 @@ class Dispatcher(Pool):
         self._lowest_priority = -1      # no process has a less urgent task than this in flight
         self._io_thread: IOThread | None = None
         self._departing = False         # some are about to end: new ones may replace them already
+        self._kept_memories: KeptMemories | None = None     # made with the first large argument
 
     def _refill_idle(self) -> None:
         while self._idle and self.run_queue.waiting:
@@ -201,13 +203,17 @@ class Dispatcher(Pool):
 
     def on_transfer(self, process: PoolProcess) -> None:
         """Have a pool thread send the large buffers of tasks to a process."""
+        from .kept_memory import KeptMemories
         from .transfers import send_all
 
         with self.lock:
             if process.transferring or not process.transfers:
                 return
             process.transferring = True
-        self._spawn(lambda: send_all(self, process))
+            if self._kept_memories is None:
+                self._kept_memories = KeptMemories(self.timer, self._spawn)
+            copy = self._kept_memories.copied
+        self._spawn(lambda: send_all(self, process, copy))
 
     def write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""

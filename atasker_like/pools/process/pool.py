@@ -455,6 +455,8 @@ class ProcessPool(ProcessSet):
         if io_thread is not None:
             io_thread.stop()
             self._io_thread = None
+        if self._kept_memories is not None:
+            self._kept_memories.clear()
         self.starter.drop_template(wait=True)
 
     def in_use(self) -> bool:

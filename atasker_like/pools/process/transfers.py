@@ -20,16 +20,22 @@ from .pool_process import PoolProcess, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable, Sequence
+
     from ..base import Pool
     from .buffers import Memory
+
+    Copy = Callable[[Sequence[memoryview]], Memory]
 
 __all__ = ["send_all"]
 
 
-def send_all(pool: Pool, process: PoolProcess) -> None:
+def send_all(pool: Pool, process: PoolProcess, copy: Copy) -> None:
     """Copy and send the buffers of all tasks that were sent to a process. (no lock)
 
     The caller has set ``process.transferring``.
+
+    :param copy: copies buffers into memory.
     """
     try:
         while True:
@@ -42,7 +48,7 @@ def send_all(pool: Pool, process: PoolProcess) -> None:
                     continue
             error, memories = 0, []
             try:
-                memories = outgoing.memories()
+                memories = outgoing.memories(copy)
             except TransferError as failed:
                 error = failed.number
             with pool.lock:

@@ -119,11 +119,6 @@ def refuse_starts(pool):
     pool.starter._unguarded.append(pool.start_method)
 
 
-# -- arguments and results -------------------------------------------------------------------------
-
-#: Copies buffers into shared memory.
-COPIED = Replaced("_copied")
-
 # -- in a pool process -----------------------------------------------------------------------------
 
 #: Reads the ticket of the next task.

@@ -160,15 +160,23 @@ def test_wait_in_a_task_that_hits_the_recursion_limit_leaves_the_slots_right(pro
     assert outcomes == {False, True}
 
 
-def test_callback_of_a_task_that_submits_without_end_leaves_the_pool_usable(program):
+def test_callback_that_submits_without_end_leaves_the_pool_usable(program):
     again = program.task(abs)
+    ended = threading.Event()
 
     def callback(task):
-        if len(program.ran) < 5000:
-            program.ran.append(0)
-            again(1).add_done_callback(callback)
+        program.ran.append(0)
+        try:
+            if len(program.ran) == 5000:
+                ended.set()
+            else:
+                again(1).add_done_callback(callback)
+        except RecursionError:
+            ended.set()
+            raise
 
     again(1).add_done_callback(callback)
+    assert ended.wait(PATIENCE)
     check_pools(program.supervisor)
 
 

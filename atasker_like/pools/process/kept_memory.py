@@ -1,0 +1,172 @@
+"""Memory of large arguments that is kept for a while, and written anew once no process uses it.
+
+The system clears the pages of new memory. That takes longer than the copy of the buffers. So the
+parent keeps the memory that it has sent for KEPT_FOR seconds after the last transfer.
+
+The system tells when no process uses a memory, however a process ends: each message carries a
+descriptor with an open file of its own, which has a shared ``flock``. The lock ends with the last
+descriptor and the last mapping of that open file. Until then, an exclusive lock is refused.
+"""
+from __future__ import annotations
+
+import os
+from mmap import MAP_SHARED
+from threading import Lock
+from time import monotonic
+
+from ..._fork import register
+from .buffers import Memory, TransferError, copied, mapped, rounded
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+except ImportError:
+    pass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+    from typing import Callable, Sequence
+
+    from ...engine.timer import Timer, TimerEntry
+
+__all__ = ["KeptMemories"]
+
+#: Seconds after the last transfer until the memories are dropped.
+KEPT_FOR = 1.0
+#: The most memories that are kept.
+MOST_KEPT = 8
+#: Has the system enter all pages in the mapping at once, which is ten times as fast. (Linux)
+_POPULATE = 0x8000
+#: Bytes of one copy. Other threads run between two of them.
+_STEP = 1 << 20
+
+
+class _Kept:
+    """A memory with its size, and its mapping in this process once it is written anew."""
+
+    __slots__ = ("memory", "size", "mapping")
+
+    def __init__(self, memory: Memory, size: int) -> None:
+        self.memory = memory
+        self.size = size
+        self.mapping: mmap | None = None
+
+    def is_free(self) -> bool:
+        """Return True if no process uses the memory."""
+        try:
+            flock(self.memory.fd, LOCK_EX | LOCK_NB)
+        except OSError:
+            return False
+        flock(self.memory.fd, LOCK_UN)
+        return True
+
+    def write(self, raws: Sequence[memoryview]) -> None:
+        """Copy buffers into the memory, each from a page on."""
+        if self.mapping is None:
+            self.mapping = mapped(self.memory.fd, self.size, 0, flags=MAP_SHARED | _POPULATE)
+        start = 0
+        for raw in raws:
+            for offset in range(0, raw.nbytes, _STEP):
+                part = raw[offset:offset + _STEP]
+                self.mapping[start + offset:start + offset + part.nbytes] = part
+            start += rounded(raw.nbytes)
+
+    def lent(self) -> Memory:
+        """Return a descriptor to send, which marks the memory as used until it is free again.
+
+        :raises OSError: the system has no such descriptors.
+        """
+        memory = Memory(os.open(f"/proc/self/fd/{self.memory.fd}", os.O_RDWR | os.O_CLOEXEC))
+        flock(memory.fd, LOCK_SH)
+        return memory
+
+
+class KeptMemories:
+    """The memories that a pool has sent its processes lately. Any thread may use it."""
+
+    def __init__(self, timer: Timer, spawn: Callable[[Callable[[], None]], None]) -> None:
+        self._timer = timer
+        self._spawn = spawn             # makes a call in a pool thread
+        self._lock = Lock()             # guards the fields
+        self._kept: list[_Kept] = []    # the one that was sent last is the last
+        self._used = 0.0
+        self._entry: TimerEntry | None = None
+        register(self)
+
+    def copied(self, raws: Sequence[memoryview]) -> Memory:
+        """Copy buffers as :func:`buffers.copied` does, into a memory that is free if there is one.
+
+        :raises TransferError: there is no room for them.
+        """
+        size = sum(rounded(raw.nbytes) for raw in raws)
+        kept = self._take(size)
+        try:
+            if kept is not None:
+                kept.write(raws)
+        except OSError:                 # the process has too many mappings
+            kept = None
+        if kept is None:
+            try:
+                kept = _Kept(copied(raws), size)
+            except TransferError:
+                self.clear()            # the memories may take the room
+                kept = _Kept(copied(raws), size)
+        try:
+            lent = kept.lent()
+        except (OSError, NameError):    # the system cannot tell when it is free
+            return kept.memory
+        self._keep(kept)
+        return lent
+
+    def _take(self, size: int) -> _Kept | None:
+        """Remove and return a memory for so many bytes that no process uses, or None."""
+        with self._lock:
+            for kept in self._kept:
+                if size <= kept.size <= 2 * size and kept.memory.is_open() and kept.is_free():
+                    self._kept.remove(kept)
+                    return kept
+        return None
+
+    def _keep(self, kept: _Kept) -> None:
+        with self._lock:
+            self._kept.append(kept)
+            dropped = self._kept[:-MOST_KEPT]       # unmapped after the lock is released
+            del self._kept[:-MOST_KEPT]
+            self._used = monotonic()
+        del dropped
+        self._drop_later()
+
+    def _drop_later(self) -> None:
+        """Have the memories dropped when none has been sent for a while."""
+        with self._lock:
+            if self._entry is not None:
+                return
+            try:
+                self._timer.start()
+            except (RuntimeError, MemoryError):
+                pass
+            else:
+                self._entry = self._timer.call_at(self._used + KEPT_FOR, self._spawn, self._drop)
+                return
+        self.clear()                    # there is no thread to be had
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._entry = None
+            is_idle = monotonic() >= self._used + KEPT_FOR
+        if is_idle:
+            self.clear()
+        else:
+            self._drop_later()
+
+    def clear(self) -> None:
+        """Drop the memories. The processes keep those that they use."""
+        with self._lock:
+            dropped, self._kept = self._kept, []
+            self._timer.cancel(self._entry)
+            self._entry = None
+        del dropped                     # unmapped after the lock is released
+
+    def _reset_after_fork(self) -> None:
+        self._lock = Lock()
+        self._kept, self._entry = [], None
