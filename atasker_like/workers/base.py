@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import start_new_thread
 from types import FunctionType
 
 from .. import _modes
-from .._atomics import RLock, Token
+from .._atomics import RLock
 from .._checks import (count, ends_traceback, instance, mapping, not_a_function, plain_or_none,
                        runs_when_called, seconds)
 from .._generics import Generic, P, T_co
@@ -300,12 +301,12 @@ class BackgroundWorker(Generic[P, T_co], RunWorker):
         if before is not None and before.active:
             return False
         hash(self)      # the supervisor keeps workers in a dict: refuse one that has no hash
-        token = self._worker_first_token if before is None else before.successor_token
-        claimed, session = False, None
+        starts = self._worker_first_start if before is None else before.next_start
+        claim, session = object(), None
         try:
-            claimed = token.take()
-            if not claimed:                     # another start has come first
-                return False
+            # One step, so that an interrupt after it finds the claim.
+            if starts.setdefault("claim", claim) is not claim:
+                return False                    # another start has come first
             # A function of atasker gets them, too.
             overrides = _overrides_in(kwargs) if _modes.legacy else {}
             self._worker_take_overrides(kwargs)
@@ -323,17 +324,22 @@ class BackgroundWorker(Generic[P, T_co], RunWorker):
             self.before_start()
             session.announced = True
             self._worker_before_first_step(session)
-        except BaseException:
-            if session is not None and self._worker_session is session:
-                session.abort()
-            elif claimed:
-                token.put_back()
+            if before is None:
+                session.begin()
+            else:
+                before.add_done_callback(session.begin)
+            session.starter = None
+        except BaseException as error:
+            if session is None or self._worker_session is not session:
+                if starts.get("claim") is claim:
+                    starts.clear()
+                raise
+            session.active, session.starter = False, None
+            if isinstance(error, RecursionError):
+                start_new_thread(session.start_failed, ())       # there is no room for it here
+            else:
+                session.start_failed()
             raise
-        if before is None:
-            session.begin()
-        else:
-            before.add_done_callback(session.begin)
-        session.starter = None
         self.after_start()
         return True
 
@@ -584,7 +590,7 @@ class BackgroundWorker(Generic[P, T_co], RunWorker):
 
     def _worker_reset_after_fork(self) -> None:
         self._worker_session = None
-        self._worker_first_token = Token()  # taken by the first session
+        self._worker_first_start: dict[str, object] = {}    # see Session.next_start
         # Guards _worker_session while one session follows another.
         self._worker_start_lock = RLock()
 

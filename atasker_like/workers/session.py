@@ -76,9 +76,9 @@ class Session:
         self._ownership = Token()
         self._step_requested = False        # the timer will call step()
         self._stop_token = Token()          # taken by the caller that stops the session
-        #: Taken by the one session that follows: a handler may start the worker in the middle of
-        #: another start.
-        self.successor_token: Token = Token()
+        #: The claim of the one session that follows: a handler may start the worker in the middle
+        #: of another start.
+        self.next_start: dict[str, object] = {}
         self.predecessor: Session | None = None     # until it is done
         self.active: bool = True            # not stopped
         self.announced: bool = False        # before_start() has returned
@@ -307,8 +307,11 @@ class Session:
         call_all(self._done_callbacks)
         call_all(self._idle_callbacks)
 
-    def abort(self) -> None:
-        """End a session that has not begun."""
+    def start_failed(self) -> None:
+        """End a session whose start has raised."""
+        if self.begun:
+            self.stop_at_once()
+            return
         self.claim_stop()
         self._close_token.take()            # no hook is called
         self.active = False

@@ -93,3 +93,23 @@ def at_line(number, deed, call, part="atasker_like"):
 
 def interrupt():
     raise KeyboardInterrupt
+
+
+#: The frames that are free when a call is made. With the most of them, each call succeeds.
+ROOMS = range(0, 110)
+
+
+def with_room(frames, call):
+    """Make a call where so many frames are free; return True if it did not hit the limit."""
+    depth, frame = 0, sys._getframe()
+    while frame is not None:
+        depth, frame = depth + 1, frame.f_back
+
+    def descend(left):
+        return descend(left - 1) if left > 0 else call()
+
+    try:
+        descend(sys.getrecursionlimit() - depth - frames)
+    except RecursionError:
+        return False
+    return True

@@ -1,6 +1,5 @@
 """Calls near the recursion limit: they succeed, or raise and leave the pools as they were."""
 import queue
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -11,27 +10,9 @@ from atasker_like import (TT_MP, ProcessExecutor, TaskSupervisor, ThreadExecutor
                           background_task, wait_completed)
 from tests.support import PATIENCE
 from tests.support.internals.supervisor import pools, settle
+from tests.support.interruptions import ROOMS, with_room
 from tests.support.threads import join, started
 from tests.unit.functions import plain
-
-#: The frames that are free when a call is made. With the most of them, each call succeeds.
-ROOMS = range(0, 110)
-
-
-def with_room(frames, call):
-    """Make a call where so many frames are free; return True if it did not hit the limit."""
-    depth, frame = 0, sys._getframe()
-    while frame is not None:
-        depth, frame = depth + 1, frame.f_back
-
-    def descend(left):
-        return descend(left - 1) if left > 0 else call()
-
-    try:
-        descend(sys.getrecursionlimit() - depth - frames)
-    except RecursionError:
-        return False
-    return True
 
 
 def no_lock_is_held(supervisor):

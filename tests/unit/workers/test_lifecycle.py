@@ -7,7 +7,7 @@ import pytest
 from atasker_like import (BackgroundEventWorker, BackgroundWorker, SupervisorBusyError,
                           background_worker, current_task)
 from tests.support import PATIENCE
-from tests.support.interruptions import at_line, interrupt
+from tests.support.interruptions import ROOMS, at_line, interrupt, with_room
 from tests.support.threads import join, started, wait_for
 
 from .tools import KINDS, Runs, ask, function
@@ -261,6 +261,34 @@ def test_interrupt_at_any_line_of_stop_does_not_keep_the_worker_running(supervis
         worker.stop(wait=False)     # the interrupt may have come before the first line of stop()
         assert worker.wait_until_stop(PATIENCE), number
         assert closed == [1], number
+
+
+@pytest.mark.slow
+def test_start_that_is_interrupted_at_any_line_can_be_stopped_and_repeated(any_kind):
+    number, was_so_long = 0, True
+    worker = any_kind(function)
+    while was_so_long:
+        number += 1
+        try:
+            was_so_long = at_line(number, interrupt, worker.start)
+        except KeyboardInterrupt:
+            pass
+        worker.stop(wait=PATIENCE)
+        assert worker.wait_until_stop(PATIENCE), number
+        assert worker.supervisor.get_schedulers() == {}, number
+        assert worker.start() is True and worker.stop(wait=PATIENCE) is True, number
+        assert worker.wait_until_stop(PATIENCE), number
+
+
+def test_start_that_hits_the_recursion_limit_can_be_stopped_and_repeated(any_kind):
+    worker = any_kind(function)
+    outcomes = set()
+    for room in ROOMS:
+        outcomes.add(with_room(room, worker.start))
+        worker.stop(wait=PATIENCE)
+        assert worker.wait_until_stop(PATIENCE), room
+        assert worker.start() is True and worker.stop(wait=PATIENCE) is True, room
+    assert outcomes == {False, True}
 
 
 def test_before_start_can_refuse(any_kind):
