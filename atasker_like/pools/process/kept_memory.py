@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from mmap import MAP_SHARED
 from threading import Lock
-from time import monotonic
 
 from ..._fork import register
 from .buffers import Memory, TransferError, copied, mapped, rounded
@@ -89,7 +88,6 @@ class KeptMemories:
         self._spawn = spawn             # makes a call in a pool thread
         self._lock = Lock()             # guards the fields
         self._kept: list[_Kept] = []    # the one that was sent last is the last
-        self._used = 0.0
         self._entry: TimerEntry | None = None
         register(self)
 
@@ -128,36 +126,19 @@ class KeptMemories:
         return None
 
     def _keep(self, kept: _Kept) -> None:
+        """Keep a memory, and have all of them dropped when none has been sent for a while."""
+        try:
+            self._timer.start()
+        except (RuntimeError, MemoryError):
+            self.clear()                # no thread would drop them
+            return
         with self._lock:
             self._kept.append(kept)
             dropped = self._kept[:-MOST_KEPT]       # unmapped after the lock is released
             del self._kept[:-MOST_KEPT]
-            self._used = monotonic()
+            self._timer.cancel(self._entry)
+            self._entry = self._timer.call_later(KEPT_FOR, self._spawn, self.clear)
         del dropped
-        self._drop_later()
-
-    def _drop_later(self) -> None:
-        """Have the memories dropped when none has been sent for a while."""
-        with self._lock:
-            if self._entry is not None:
-                return
-            try:
-                self._timer.start()
-            except (RuntimeError, MemoryError):
-                pass
-            else:
-                self._entry = self._timer.call_at(self._used + KEPT_FOR, self._spawn, self._drop)
-                return
-        self.clear()                    # there is no thread to be had
-
-    def _drop(self) -> None:
-        with self._lock:
-            self._entry = None
-            is_idle = monotonic() >= self._used + KEPT_FOR
-        if is_idle:
-            self.clear()
-        else:
-            self._drop_later()
 
     def clear(self) -> None:
         """Drop the memories. The processes keep those that they use."""
