@@ -80,12 +80,13 @@ class Memory:
         """Return False if the descriptor was closed, here or by the application."""
         return self.fd >= 0 and is_own(self.fd, self._file)
 
-    def _reset_after_fork(self) -> None:
+    def close(self) -> None:
+        """Close the descriptor, unless the application has closed it."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             close_own(fd, self._file)
 
-    __del__ = _reset_after_fork
+    __del__ = _reset_after_fork = close
 
 
 class _Block(mmap):

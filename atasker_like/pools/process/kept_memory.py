@@ -70,6 +70,12 @@ class _Kept:
                 self.mapping[start + offset:start + offset + part.nbytes] = part
             start += rounded(raw.nbytes)
 
+    def close(self) -> None:
+        """Let go of the memory now. Without the interpreter's lock, references may last longer."""
+        if self.mapping is not None:
+            self.mapping.close()
+        self.memory.close()
+
     def lent(self) -> Memory:
         """Return a descriptor to send, which marks the memory as used until it is free again.
 
@@ -134,11 +140,12 @@ class KeptMemories:
             return
         with self._lock:
             self._kept.append(kept)
-            dropped = self._kept[:-MOST_KEPT]       # unmapped after the lock is released
+            dropped = self._kept[:-MOST_KEPT]
             del self._kept[:-MOST_KEPT]
             self._timer.cancel(self._entry)
             self._entry = self._timer.call_later(KEPT_FOR, self._spawn, self.clear)
-        del dropped
+        for old in dropped:
+            old.close()
 
     def clear(self) -> None:
         """Drop the memories. The processes keep those that they use."""
@@ -146,7 +153,8 @@ class KeptMemories:
             dropped, self._kept = self._kept, []
             self._timer.cancel(self._entry)
             self._entry = None
-        del dropped                     # unmapped after the lock is released
+        for kept in dropped:
+            kept.close()
 
     def _reset_after_fork(self) -> None:
         self._lock = Lock()
