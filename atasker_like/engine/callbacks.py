@@ -77,18 +77,18 @@ def call_late(task: CallbackTask, callback: Callback) -> None:
         group.make(object(), call_back, task, callback)
 
 
-def call_back(task: CallbackTask, callback: Callback, may_defer: bool = True) -> None:
+def call_back(task: CallbackTask, callback: Callback, has_room: bool = False) -> None:
     """Call one callback and log its error, if it raises one.
 
-    :param may_defer: True if another thread may call it, should its frame not fit in here.
+    :param has_room: True if this thread is far from the recursion limit.
+    :raises RecursionError: there is no room for the callback, which has not begun.
     """
     try:
         callback(task)
     except BaseException as error:
-        if (may_defer and type(error) is RecursionError
-                and error.__traceback__.tb_next is None):   # type: ignore[union-attr]  # not begun
-            start_new_thread(call_back, (task, callback, False))
-            return
+        trace = error.__traceback__ if type(error) is RecursionError else None
+        if trace is not None and trace.tb_next is None and not has_room:
+            raise
         log.exception("a done callback of task %s (%s) raised; the task itself is %s",
                       task.name, task.short_id, task.state)
 
@@ -109,6 +109,11 @@ def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:
         try:
             call_back(task, callback)
         except RecursionError as error:
-            if error.__traceback__.tb_next is None:  # type: ignore[union-attr]  # not begun
-                callbacks.insert(0, callback)
-            raise
+            trace: Any = error.__traceback__
+            if trace.tb_next is not None and trace.tb_next.tb_next is not None:
+                raise           # it has begun, and there was no room to log its error
+            try:
+                start_new_thread(call_back, (task, callback, True))
+            except RecursionError:
+                callbacks[:0] = [callback]      # no call: there is no room for any
+                raise

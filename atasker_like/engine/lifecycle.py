@@ -312,7 +312,7 @@ class Lifecycle:
             try:
                 waiter()
             except RecursionError:
-                waiters.insert(0, waiter)
+                waiters[:0] = [waiter]      # no call: there is no room for any
                 raise
         task._waiters = None
         extra = task._extra

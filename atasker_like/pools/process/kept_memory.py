@@ -50,8 +50,10 @@ class _Kept:
         self.size = size
         self.mapping: mmap | None = None
 
-    def is_free(self) -> bool:
-        """Return True if no process uses the memory."""
+    def suits(self, size: int) -> bool:
+        """Return True if no process uses the memory, and its size is right for so many bytes."""
+        if not size <= self.size <= 2 * size or not self.memory.is_open():
+            return False
         try:
             flock(self.memory.fd, LOCK_EX | LOCK_NB)
         except OSError:
@@ -125,11 +127,10 @@ class KeptMemories:
     def _take(self, size: int) -> _Kept | None:
         """Remove and return a memory for so many bytes that no process uses, or None."""
         with self._lock:
-            for kept in self._kept:
-                if size <= kept.size <= 2 * size and kept.memory.is_open() and kept.is_free():
-                    self._kept.remove(kept)
-                    return kept
-        return None
+            found = next(filter(lambda kept: kept.suits(size), self._kept), None)
+            if found is not None:
+                self._kept.remove(found)
+            return found
 
     def _keep(self, kept: _Kept) -> None:
         """Keep a memory, and have all of them dropped when none has been sent for a while."""
