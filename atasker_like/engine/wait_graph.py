@@ -43,8 +43,8 @@ from ..constants import TaskStatus
 from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .initializers import check_async_initializer, check_initializer, initializing
-from .waits import (CoroutineWait, ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait,
-                    WaitedCall, named)
+from .loop_mailbox import mailbox_of
+from .waits import ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait, WaitedCall, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -260,9 +260,7 @@ def _enter_executor_wait(wait: ExecutorWait) -> None:
     with _lock:
         if wait.over or not wait.find_waiter():
             return
-        _coroutines.setdefault(wait.waiter, []).append(wait)
-        circle = (_circle_of(wait) if _may_be_waited_for(wait.waiter) and _may_lead_back(wait)
-                  else None)
+        circle = _enter_coroutine(wait)
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
 
@@ -369,7 +367,7 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 
 
 def await_begins(tasks: Sequence[Waited], waker: FutureWaiter,
-                 certain: bool) -> CoroutineWait | None:
+                 certain: bool) -> UnconfirmedWait | None:
     """Enter the wait of a coroutine for tasks. Return it for :func:`await_ends`.
 
     Return None outside of a task.
@@ -378,21 +376,27 @@ def await_begins(tasks: Sequence[Waited], waker: FutureWaiter,
         check_async_initializer(tasks)
     run = _run_of_coroutine() if _runs else None
     if run is not None:
-        return _await_in_run(*run, tasks, waker, certain)
-    waiter = _task_of_coroutine()
-    if waiter is None:
-        return None
-    wait = CoroutineWait(waiter, tasks, certain, waker)
+        wait: UnconfirmedWait = RunWait(*run, tasks, certain, waker.future)
+    else:
+        waiter = _task_of_coroutine()
+        if waiter is None:
+            return None
+        wait = UnconfirmedWait(waiter, tasks, certain, waker.future)
     with _lock:
-        _coroutines.setdefault(waiter, []).append(wait)
-        circle = (_circle_of(wait) if _may_be_waited_for(waiter) and _may_lead_back(wait)
-                  else None)
+        circle = _enter_coroutine(wait)
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
-    lane = _full_lane_of(tasks)
+    lane = _full_lane_of(tasks) if run is None else None
     if lane is not None:    # later, as the coroutine may await several tasks at once
         waker.future.get_loop().call_soon(_warn_of_stuck_lane, lane)
     return wait
+
+
+def _enter_coroutine(wait: UnconfirmedWait) -> Circle | None:
+    """Enter the wait of a coroutine. Return a circle that it closes, or None. (lock held)"""
+    _coroutines.setdefault(wait.waiter, []).append(wait)
+    may_close = _may_be_waited_for(wait.waiter) and _may_lead_back(wait)
+    return _circle_of(wait) if may_close else None
 
 
 def _task_of_coroutine() -> Waited | None:
@@ -403,17 +407,6 @@ def _task_of_coroutine() -> Waited | None:
     inside = task_of_inner_loop.get()
     task: Waited | None = pool_thread.task
     return task if inside is None or inside[0] is not task else inside[1]
-
-
-def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Waited], waker: FutureWaiter,
-                  certain: bool) -> CoroutineWait:
-    wait = RunWait(run, runner, tasks, certain, waker)
-    with _lock:
-        _coroutines.setdefault(run, []).append(wait)
-        circle = _circle_of(wait) if _may_lead_back(wait) else None
-    if circle is not None:
-        _judge(circle)      # returns no error, as this wait is not confirmed yet
-    return wait
 
 
 def warn_of_idle_loop(task: Waited, loop: Any) -> None:
@@ -536,7 +529,7 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
            for wait, task in circle):
         for wait, _ in circle:
             if isinstance(wait, UnconfirmedWait) and not wait.confirmed:
-                wait.mailbox().post(_confirm, wait)
+                mailbox_of(wait.future.get_loop()).post(_confirm, wait)
                 return None
         return WaitDeadlockError(describe(circle))
     if _is_new(*(_topic(task) for _, task in circle)):

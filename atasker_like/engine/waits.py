@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from .._atomics import release
 from .current import current_coroutine_task
-from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol, Sequence
 
     from ..errors import WaitDeadlockError
-    from .loop_mailbox import FutureWaiter, LoopMailbox
 
     class Waited(Protocol):
         """A task, or a :class:`WaitedCall`, that waits, or that a wait is for."""
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Waited]"]
 
-__all__ = ["CoroutineWait", "ExecutorWait", "LoopWait", "RunWait", "UnconfirmedWait", "Wait",
+__all__ = ["ExecutorWait", "LoopWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall",
            "named"]
 
 
@@ -60,16 +58,8 @@ class Wait:
 class _NoSpec:
     """Stands for the spec of a WaitedCall: the fields that the graph reads."""
 
-    timeout = lane = loop = worker = None
+    timeout = lane = None
     ends_early = False
-    pool: Any
-
-    @staticmethod
-    def loop_of(task: Any) -> Any:
-        return None
-
-
-_NoSpec.pool = _NoSpec
 
 
 class WaitedCall:
@@ -79,7 +69,7 @@ class WaitedCall:
 
     _spec: Any = _NoSpec
     _status = 100           # as a task that runs
-    _waiters: Any = None
+    _waiters: Any = True    # a wait may be for it
 
     def done(self) -> bool:
         """Return True if the call has returned."""
@@ -99,27 +89,32 @@ class WaitedCall:
 
 
 class UnconfirmedWait(Wait):
-    """A wait that is certain only after a check in its loop."""
+    """A wait of a coroutine, which is certain only after a check in its loop."""
 
-    __slots__ = ("confirmed",)
+    __slots__ = ("confirmed", "future")
 
     waiter: Waited
 
-    def __init__(self, waiter: Waited, tasks: Sequence[Waited], certain: bool) -> None:
+    def __init__(self, waiter: Waited, tasks: Sequence[Waited], certain: bool,
+                 future: Any = None) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.confirmed: bool = False
+        self.future: Any = future       # the asyncio future that the coroutine waits for
 
-    def mailbox(self) -> LoopMailbox:
-        """Return the mailbox of the loop in which the wait is confirmed."""
-        raise NotImplementedError
+    def runner(self) -> Any:
+        """Return the asyncio task that waits, or None."""
+        return self.waiter._spec.pool.asyncio_task_of(self.waiter)
 
     def is_plain(self) -> bool:
         """Return True if only the end of its tasks ends the wait. Call it in the loop."""
-        raise NotImplementedError
+        from .suspended import waits_plainly
+
+        return waits_plainly(self.runner(), self.future)
 
     def fail(self, error: WaitDeadlockError) -> None:
         """End the wait with an error. Call it in the loop."""
-        raise NotImplementedError
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class LoopWait(Wait):
@@ -141,53 +136,30 @@ class LoopWait(Wait):
         return "the code" if speaker is None else named(speaker)
 
 
-class CoroutineWait(UnconfirmedWait):
-    """A wait of a coroutine."""
-
-    __slots__ = ("waker",)
-
-    def __init__(self, waiter: Waited, tasks: Sequence[Waited], certain: bool,
-                 waker: FutureWaiter) -> None:
-        UnconfirmedWait.__init__(self, waiter, tasks, certain)
-        self.waker: FutureWaiter = waker        # the waiter that wakes the coroutine
-
-    def mailbox(self) -> LoopMailbox:
-        return self.waker.mailbox
-
-    def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
-                              self.waker.future)
-
-    def fail(self, error: WaitDeadlockError) -> None:
-        if not self.waker.future.done():
-            self.waker.future.set_exception(error)
-
-
-class RunWait(CoroutineWait):
+class RunWait(UnconfirmedWait):
     """A wait of a coroutine that another thread blocks for in ALoop.run()."""
 
     __slots__ = ("_runner",)
 
     def __init__(self, run: Waited, runner: Any, tasks: Sequence[Waited], certain: bool,
-                 waker: FutureWaiter) -> None:
-        CoroutineWait.__init__(self, run, tasks, certain, waker)
+                 future: Any) -> None:
+        UnconfirmedWait.__init__(self, run, tasks, certain, future)
         self._runner = runner       # the coroutine's asyncio task
 
-    def is_plain(self) -> bool:
-        return _waits_plainly(self._runner, self.waker.future)
+    def runner(self) -> Any:
+        return self._runner
 
 
 class ExecutorWait(UnconfirmedWait):
     """A wait of an executor's thread, in a call that a coroutine task awaits."""
 
-    __slots__ = ("error", "over", "_call", "_future", "_acquire")
+    __slots__ = ("error", "over", "_call", "_acquire")
 
     def __init__(self, tasks: Sequence[Waited], certain: bool, call: Any, acquire: Any) -> None:
         UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
         self.error: WaitDeadlockError | None = None
         self.over = False
         self._call = call           # the executor's future
-        self._future: Any = None    # the asyncio future that the call resolves
         self._acquire = acquire     # of the lock that the thread blocks on
 
     def find_waiter(self) -> bool:
@@ -202,15 +174,9 @@ class ExecutorWait(UnconfirmedWait):
                     context = entry[1] if isinstance(entry, tuple) else {}
                     task = context.get(current_coroutine_task)
                     if task is not None:
-                        self._future, self.waiter = cell.cell_contents, task
+                        self.future, self.waiter = cell.cell_contents, task
                         return True
         return False
-
-    def mailbox(self) -> LoopMailbox:
-        return mailbox_of(self._future.get_loop())
-
-    def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
 
     def fail(self, error: WaitDeadlockError) -> None:
         lock = self._acquire.__self__       # the lock that the thread blocks on
@@ -226,9 +192,3 @@ def named(task: Any) -> str:
     if isinstance(task, WaitedCall):
         return task.label()
     return f"task {task.name} ({task.short_id})"
-
-
-def _waits_plainly(running: Any, future: Any) -> bool:
-    from .suspended import waits_plainly
-
-    return waits_plainly(running, future)
