@@ -32,9 +32,7 @@ def request_accepted(request_id: str, task: Any) -> None:
                 return
             graph._coroutines.setdefault(waiter, []).append(wait)
             _requests[request_id] = waiter, wait
-        lane = graph._full_lane_of((task,))
-        if lane is not None:
-            graph._warn_of_stuck_lane(lane)
+        graph.warn_if_stuck((task,))
     task._warn_if_held_up()
 
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     Entries = list["tuple[dict[Any, Wait], Any, Wait | None]"]
 
 __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_for",
-           "block_on", "is_plain_thread", "warn_of_idle_loop"]
+           "block_on", "is_plain_thread", "warn_if_stuck", "warn_of_idle_loop"]
 
 QUEUED = int(TaskStatus.QUEUED)
 #: The most tasks of one wait that a search follows.
@@ -120,9 +120,7 @@ def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: fl
                 if error is not None:
                     raise error
             elif deadline is None:
-                lane = _full_lane_of(tasks)
-                if lane is not None:
-                    _warn_of_stuck_lane(lane)
+                warn_if_stuck(tasks)
             return block(acquire, deadline)
         finally:
             _leave(entered)
@@ -323,9 +321,7 @@ class LoopRun(WaitedCall):
             future.cancel()
             raise error
         for wait in awaits:
-            lane = _full_lane_of(wait.tasks)
-            if lane is not None:
-                _warn_of_stuck_lane(lane)
+            warn_if_stuck(wait.tasks)
         return future
 
     def done(self) -> bool:
@@ -437,6 +433,13 @@ def _confirm(wait: UnconfirmedWait) -> None:
         error = _judge(circle)
         if error is not None:
             wait.fail(error)
+
+
+def warn_if_stuck(tasks: Sequence[Waited]) -> None:
+    """Warn if one of the tasks waits in a lane that is stuck. (no lock)"""
+    lane = _full_lane_of(tasks)
+    if lane is not None:
+        _warn_of_stuck_lane(lane)
 
 
 def _warn_of_stuck_lane(lane: Any) -> None:
