@@ -37,35 +37,21 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generic, List, Protocol, TypeVar
 
     from .._checks import Seconds
-    from .spec import TaskSpec
+    from .callbacks import CallbackTask
 
     T = TypeVar("T")
 
-    class ViewedTask(Protocol):
+    class ViewedTask(CallbackTask, Protocol):
         """The part of a task's interface that its future uses."""
 
-        _spec: TaskSpec
         _status: int
         _outcome: Any
-        _waiters: Any
 
-        @property
-        def name(self) -> str: ...
-
-        @property
-        def short_id(self) -> str: ...
-
-        @property
-        def state(self) -> str: ...
-
-        def __hash__(self) -> int: ...
-        def done(self) -> bool: ...
         def value(self, timeout: Seconds | None = None) -> Any: ...
         def exception(self, timeout: Seconds | None = None) -> BaseException | None: ...
         def add_done_callback(self, callback: Callable[[Any], Any]) -> None: ...
         def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True) -> None: ...
         def _add_waiter(self, waiter: Callable[[], None]) -> bool: ...
-        def _remove_waiter(self, waiter: Callable[[], None]) -> None: ...
 
     class _FutureOf(Future[T], Generic[T]):
         pass
