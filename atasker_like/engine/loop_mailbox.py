@@ -11,12 +11,11 @@ A pool thread that blocks lends its slot to another task meanwhile: see :func:`b
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections import deque
 from time import monotonic
 
-from .._atomics import RLock
+from .._atomics import FREE_THREADED, RLock
 from .._patched import made_anew
 from .current import current
 
@@ -38,11 +37,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-#: Without the interpreter's lock, other threads may see a write of one variable and a read of
-#: another in either order. Code that relies on their order then takes the slow path.
-_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class LoopMailbox:
@@ -69,7 +63,10 @@ class LoopMailbox:
         """
         loop = self._loop()
         self._posts.append((call, argument))
-        if self._draining and _ORDERED and loop is not None and not loop.is_closed():
+        # Without the interpreter's lock, other threads may see a write of one variable and a read
+        # of another in either order. Then each post wakes the loop.
+        if (self._draining and not FREE_THREADED
+                and loop is not None and not loop.is_closed()):
             return True                 # a drain is under way
         self._draining = True
         try:

@@ -18,7 +18,6 @@ handler or a finalizer may come in between at any line and schedule another call
 """
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from heapq import heapify, heappop, heappush
@@ -26,7 +25,7 @@ from itertools import count
 from threading import TIMEOUT_MAX
 from time import monotonic
 
-from .._atomics import RLock, release
+from .._atomics import FREE_THREADED, RLock, release
 from .._log import log
 from .._threads import PackageThread
 
@@ -41,10 +40,6 @@ AWAKE = float("-inf")
 
 #: Seconds that a call may be late, if another one is due in that time.
 SLACK = 0.0005
-
-#: Without the interpreter's lock, other threads may see a write of one variable and a read of
-#: another in either order. Then each call wakes the thread, not only one that is due early.
-_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class TimerEntry:
@@ -125,7 +120,9 @@ class Timer:
         """
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
         self._incoming.append(entry)
-        if deadline < self._until or not _ORDERED:
+        # Without the interpreter's lock, other threads may see a write of one variable and a read
+        # of another in either order. Then each call wakes the thread.
+        if deadline < self._until or FREE_THREADED:
             self._wake_up()
         return entry
 

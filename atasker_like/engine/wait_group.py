@@ -10,9 +10,9 @@ from __future__ import annotations
 import threading
 from _thread import get_ident, start_new_thread
 
-from .._atomics import release
+from .._atomics import FREE_THREADED, release
 from .current import current
-from .loop_mailbox import _ORDERED, FutureWaiter
+from .loop_mailbox import FutureWaiter
 from .wait_graph import await_begins, await_ends, block_on
 from .waits import WaitedCall, named
 
@@ -93,7 +93,7 @@ class WaitGroup:
     def done(self, call: Any) -> None:
         """Note that a call has returned, or will not be made. Interrupted callers repeat this."""
         self.calls.pop(call, None)
-        if self._waiters or not _ORDERED:
+        if self._waiters or FREE_THREADED:
             # Called before they are removed: an interrupt in between would lose them.
             for waiter in tuple(self._waiters.get(call, ())):
                 waiter()
