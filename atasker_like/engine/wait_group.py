@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from _thread import get_ident, start_new_thread
+from functools import partial
 
 from .._atomics import FREE_THREADED, release
 from .current import current
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
 __all__ = ["WaitGroup"]
-
-
-class _Signal:
-    """Blocks one thread until it is set, once or more."""
-
-    __slots__ = ("lock",)
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()        # guards nothing: the thread waits at it
-        self.lock.acquire()
-
-    def set(self) -> None:
-        release(self.lock)
 
 
 class _GroupCall(WaitedCall):
@@ -187,16 +175,18 @@ class WaitGroup:
             if (thread == here or submitting and submitting.get(call) == here
                     or call not in self.calls):
                 continue
-            signal = _Signal()
+            lock = threading.Lock()         # guards nothing: the thread waits at it
+            lock.acquire()
+            waiter = partial(release, lock)
             was_set = False
             try:
-                if not self._add_call_waiter(call, signal.set):
+                if not self._add_call_waiter(call, waiter):
                     continue
-                was_set = block_on((_GroupCall(self, call),), signal.lock.acquire, deadline,
+                was_set = block_on((_GroupCall(self, call),), lock.acquire, deadline,
                                    deadline is None)
             finally:
                 if not was_set:
-                    self._remove_call_waiter(call, signal.set)
+                    self._remove_call_waiter(call, waiter)
             if not was_set and call in self.calls:
                 return False
         return True
