@@ -118,9 +118,9 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     return get_running_loop()
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def _wake(future: asyncio.Future[Any], result: Any = None) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(result)
 
 
 class FutureWaiter:
@@ -151,20 +151,15 @@ class FutureWaiter:
         left = deadline - monotonic()
         if left <= 0:
             return future.done()
-        timer = future.get_loop().call_later(left, _abandon, future)
+        timer = future.get_loop().call_later(left, _wake, future, _LATE)
         try:
             return await future is not _LATE
         finally:
             timer.cancel()
 
 
+#: The result of the future of a waiter whose deadline has passed.
 _LATE = object()
-
-
-def _abandon(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_result(_LATE)
-
 
 _mailboxes: MutableMapping[asyncio.AbstractEventLoop, LoopMailbox] = weakref.WeakKeyDictionary()
 #: Guards _mailboxes. A signal handler that comes in between makes one mailbox more than needed.
