@@ -123,7 +123,7 @@ class Timer:
         # Without the interpreter's lock, other threads may see a write of one variable and a read
         # of another in either order. Then each call wakes the thread.
         if deadline < self._until or FREE_THREADED:
-            self._wake_up()
+            release(self._wake)
         return entry
 
     def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
@@ -138,13 +138,10 @@ class Timer:
         entry.arguments = ()
         self._cancelled += 1
         if self._until != AWAKE and self._mostly_cancelled():
-            self._wake_up()
+            release(self._wake)
 
     def _mostly_cancelled(self) -> bool:
         return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._incoming)
-
-    def _wake_up(self) -> None:
-        release(self._wake)
 
     def stop(self) -> None:
         """End the thread after its current call. Calls that are not due yet are dropped."""
@@ -152,7 +149,7 @@ class Timer:
             self.is_running = False
             thread, self._thread = self._thread, None
             self._generation += 1
-        self._wake_up()
+        release(self._wake)
         if (thread is not None and thread.ident is not None
                 and thread is not threading.current_thread()):
             thread.join()
@@ -167,7 +164,7 @@ class Timer:
             due = []
             with self._heap_lock:
                 if generation != self._generation:
-                    self._wake_up()     # an interrupted start may have left another thread asleep
+                    release(self._wake)     # an interrupted start may have left another thread asleep
                     return
                 heap, incoming = self._heap, self._incoming
                 while incoming:
