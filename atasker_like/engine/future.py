@@ -135,14 +135,6 @@ class FutureView(_FutureOf[T]):
                 getattr(waiter, wake)(self)
             self._condition.notify_all()
 
-    def _is_final(self) -> bool:
-        """Return True if the task has ended, with the fields final."""
-        if not self._task.done():
-            return False
-        if "_condition" in vars(self):
-            self._copy_outcome()
-        return True
-
     @property
     def task(self) -> Any:
         """The task."""
@@ -161,7 +153,7 @@ class FutureView(_FutureOf[T]):
 
     def cancelled(self) -> bool:
         """Return True if the task was cancelled."""
-        return self._is_final() and self._task._status == CANCELED
+        return self.done() and self._task._status == CANCELED
 
     def running(self) -> bool:
         """Return True if the function runs. A task that waits for a retry does not run."""
@@ -169,7 +161,11 @@ class FutureView(_FutureOf[T]):
 
     def done(self) -> bool:
         """Return True if the task has ended or was cancelled."""
-        return self._is_final()
+        if not self._task.done():
+            return False
+        if "_condition" in vars(self):
+            self._copy_outcome()        # the fields become final first
+        return True
 
     def result(self, timeout: Seconds | None = None) -> T:
         """Block until the task has ended; return the function's value or raise its error.
@@ -190,7 +186,7 @@ class FutureView(_FutureOf[T]):
                     return value
             else:
                 task._wait_for_end(timeout, False)
-                self._is_final()
+                self.done()
             value = task.value(timeout)
             return value
         finally:
@@ -202,7 +198,7 @@ class FutureView(_FutureOf[T]):
         The argument and the errors are those of :meth:`result`.
         """
         self._task._wait_for_end(timeout, False)
-        self._is_final()
+        self.done()
         return self._task.exception(timeout)
 
     def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
@@ -217,7 +213,7 @@ class FutureView(_FutureOf[T]):
 
     def _get_snapshot(self) -> Any:
         # asyncio copies the outcome of a future with it, on Python 3.14.
-        if not self._is_final():
+        if not self.done():
             return False, False, None, None
         if self.cancelled():
             return True, True, None, None
@@ -264,7 +260,7 @@ def _notify_future(found: ref[FutureView[Any]]) -> None:
 
 
 def _call_done_callback(future: FutureView[Any], fn: Callable[[Any], Any], task: Any) -> None:
-    future._is_final()
+    future.done()
     fn(future)
 
 
