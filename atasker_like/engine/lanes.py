@@ -441,10 +441,6 @@ class Lane:
             self._tokens -= len(taken)
         return taken
 
-    def note_stale(self) -> None:
-        """Count a withdrawn task that the caller has taken from a level and dropped."""
-        self._stale -= 1
-
     def discard(self) -> bool:
         """Withdraw a waiting task, whose state has just changed.
 
@@ -459,13 +455,16 @@ class Lane:
             if not self.parked:
                 self._parked_entries.clear()
         if not self.waiting:
-            self._levels.clear()
-            self._order.clear()
-            self.cached_level = self.head_entry = None
-            self._stale = 0
+            self._clear_levels()
         elif self._stale > 64 and self._stale > self.waiting:
             self._sweep()
         return stood
+
+    def _clear_levels(self) -> None:
+        self._levels.clear()
+        self._order.clear()
+        self.cached_level = self.head_entry = None
+        self._stale = 0
 
     def _sweep(self) -> None:
         levels = {rank: deque(task for task in level if task._status == QUEUED)
@@ -510,11 +509,9 @@ class Lane:
     def take_all(self) -> list[Task[Any]]:
         """Remove all waiting tasks, and return them, most urgent first."""
         taken = self.tasks()
-        self._levels.clear()
-        self._order.clear()
+        self._clear_levels()
         self._parked_entries.clear()
-        self.cached_level = self.head_entry = None
-        self.entries = self.parked = self._stale = 0
+        self.entries = self.parked = 0
         return taken
 
     def clear(self) -> None:

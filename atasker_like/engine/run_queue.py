@@ -408,7 +408,7 @@ class RunQueue:
                         lane.entries -= 1
                         self.waiting -= 1
                         return task
-                    lane.note_stale()
+                    lane._stale -= 1
         lane.running -= 1
         if lane.parked:
             self.unpark_lane(lane)
