@@ -164,7 +164,8 @@ class Timer:
             due = []
             with self._heap_lock:
                 if generation != self._generation:
-                    release(self._wake)     # an interrupted start may have left another thread asleep
+                    # An interrupted start may have left another thread asleep.
+                    release(self._wake)
                     return
                 heap, incoming = self._heap, self._incoming
                 while incoming:
