@@ -161,20 +161,17 @@ class Latch:
 class EventView:
     """The class of ``task.started`` and ``task.completed``, used as events."""
 
-    __slots__ = ("_task", "_final")
+    __slots__ = ("_reached", "_wait")
 
-    def __init__(self, task: Any, final: bool) -> None:
-        self._task = task
-        self._final = final
+    def __init__(self, reached: Callable[[], bool], wait: Callable[[float | None], bool]) -> None:
+        self._reached = reached
+        self._wait = wait
 
     def is_set(self) -> bool:
         """Return True if the task has reached the state."""
-        task = self._task
-        return bool(task.done() if self._final else task.is_started())
+        return self._reached()
 
     def wait(self, timeout: Seconds | None = None) -> bool:
         """Block for ``timeout`` seconds at most. Return True if the state is reached."""
         deadline = deadline_of(timeout)
-        if self.is_set():
-            return True
-        return bool(self._task._end(deadline) if self._final else self._task._start(deadline))
+        return self._reached() or self._wait(deadline)

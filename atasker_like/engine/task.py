@@ -369,12 +369,12 @@ class Task(Handle[T_co], Attempt):
     @property
     def started(self) -> EventView:
         """The start of the task, with ``is_set()`` and ``wait(timeout)``."""
-        return EventView(self, final=False)
+        return EventView(self.is_started, self._start)
 
     @property
     def completed(self) -> EventView:
         """The end of the task, with ``is_set()`` and ``wait(timeout)``."""
-        return EventView(self, final=True)
+        return EventView(self.done, self._end)
 
     def is_started(self) -> bool:
         """Return True if the task has been started, or has ended."""
