@@ -10,17 +10,9 @@ from .._patched import made_anew, threads_are_replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
     from .task import Task
-
-    class SlotLender(Protocol):
-        """The part of a pool thread's interface that the engine uses."""
-
-        task: Any
-
-        def lend(self) -> None: ...
-        def reclaim(self) -> None: ...
 
 __all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task",
            "current_task", "report_progress", "running_loop"]
@@ -30,7 +22,8 @@ def _make_current() -> Any:
     class Current(threading.local):
         """The pool thread of this thread, and the mailbox of the loop that it ran last."""
 
-        pool_thread: SlotLender | None = None
+        #: The object has ``task``, ``lend()`` and ``reclaim()``; None outside of a pool.
+        pool_thread: Any = None
         mailbox: Any = None             # a LoopMailbox, or None
         #: True in a thread of a ``concurrent.futures`` executor; None if that is not known yet.
         in_executor: bool | None = None
