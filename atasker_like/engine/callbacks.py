@@ -96,8 +96,7 @@ def call_back(task: CallbackTask, callback: Callback, has_room: bool = False) ->
 def _waited_by(task: CallbackTask) -> Callbacks | None:
     """Return the WaitGroup for the callbacks of a task, or None."""
     lane = task._spec.lane
-    group: Callbacks | None = None if lane is None else lane.callbacks
-    return group
+    return None if lane is None else lane.callbacks
 
 
 def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:

@@ -126,10 +126,9 @@ class TaskSpec:
 
     def way_out(self, status: int, otherwise: str) -> str:
         """Return what a task with a status needs that waits in a paused lane, or other advice."""
-        advice: str | None = None
         if status == 0 and self.lane is not None and self.lane.paused:
-            advice = self.lane.advice_on_pause()
-        return advice or otherwise
+            return self.lane.advice_on_pause() or otherwise
+        return otherwise
 
     @property
     def function(self) -> Callable[..., Any]:

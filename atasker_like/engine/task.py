@@ -402,10 +402,7 @@ class Task(Handle[T_co], Attempt):
         It can be assigned while the task runs, as the value for :meth:`mark_completed`.
         """
         outcome = self._outcome if self._status == COMPLETED else self._returned()
-        if type(outcome) is Failure:
-            return None
-        value: T_co | None = outcome
-        return value
+        return None if type(outcome) is Failure else outcome
 
     @result.setter
     def result(self, value: Any) -> None:

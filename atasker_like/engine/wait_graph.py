@@ -517,8 +517,7 @@ def _is_new(*names: str) -> bool:
 
 
 def _topic(task: Any) -> str:
-    name: str = named(task) if isinstance(task, WaitedCall) else task.name
-    return name
+    return named(task) if isinstance(task, WaitedCall) else str(task.name)
 
 
 def _judge(circle: Circle) -> WaitDeadlockError | None:
