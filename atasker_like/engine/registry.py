@@ -85,15 +85,15 @@ class Registry:
         :raises InvalidArgumentError: the caller has chosen the id of a live task.
         """
         extra = task._extra
-        if extra is not None and extra.task_id is not None and self.named:
-            if extra.task_id in self.named:
-                raise InvalidArgumentError(f"task id {extra.task_id!r} belongs to a live task; "
-                                           "choose another one")
+        chosen = None if extra is None else extra.task_id
+        if chosen in self.named:
+            raise InvalidArgumentError(f"task id {chosen!r} belongs to a live task; "
+                                       "choose another one")
         task._number = number = self.last + 1
         self.live[number] = task
         self.last = number
-        if extra is not None and extra.task_id is not None:
-            self.named[extra.task_id] = task
+        if chosen is not None:
+            self.named[chosen] = task
 
     def drop(self, task: Task[Any]) -> None:
         """Forget a task that has just become final."""
