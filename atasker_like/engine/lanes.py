@@ -250,7 +250,9 @@ class Lane:
         self._set_fast_limit()
         if "rate" in settings or "burst" in settings:
             self._tokens = float(self.burst)
-            self._cancel_rate_timer()
+            if self.pool is not None:
+                self.pool.timer.cancel(self._rate_timer)
+            self._rate_timer = None
 
     def _set_paused(self, paused: bool) -> None:
         self.paused = paused
@@ -387,11 +389,6 @@ class Lane:
 
     def rate_timer_fired(self) -> None:
         """Forget the timer entry, whose call has come."""
-        self._rate_timer = None
-
-    def _cancel_rate_timer(self) -> None:
-        if self._rate_timer is not None and self.pool is not None:
-            self.pool.timer.cancel(self._rate_timer)
         self._rate_timer = None
 
     def peek(self) -> Task[Any] | None:
