@@ -5,6 +5,8 @@ in its loop before it counts as certain.
 """
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from .._atomics import release
 from .current import current_coroutine_task
 
@@ -40,6 +42,7 @@ class Wait:
     __slots__ = ("waiter", "tasks", "certain", "outer", "thread")
 
     loop: Any = None                            # the event loop that the wait blocks, or None
+    coroutine: Waited | None = None             # the task of the code that runs in it, or None
 
     def __init__(self, waiter: Waited | None, tasks: Sequence[Waited],
                  certain: bool) -> None:
@@ -52,14 +55,8 @@ class Wait:
 
     def subject(self) -> str:
         """Return a name of the waiting code, for messages."""
-        return "the code" if self.waiter is None else named(self.waiter)
-
-
-class _NoSpec:
-    """Stands for the spec of a WaitedCall: the fields that the graph reads."""
-
-    timeout = lane = None
-    ends_early = False
+        speaker = self.coroutine or self.waiter
+        return "the code" if speaker is None else named(speaker)
 
 
 class WaitedCall:
@@ -67,7 +64,8 @@ class WaitedCall:
 
     __slots__ = ()
 
-    _spec: Any = _NoSpec
+    #: The fields of a spec that the graph reads.
+    _spec: Any = SimpleNamespace(timeout=None, lane=None, ends_early=False)
     _status = 100           # as a task that runs
     _waiters: Any = True    # a wait may be for it
 
@@ -129,11 +127,7 @@ class LoopWait(Wait):
         # The context may be a copy of one that belongs to a task of another loop.
         coroutine = current_coroutine_task.get()
         here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop
-        self.coroutine: Waited | None = coroutine if here else None     # the task of the code
-
-    def subject(self) -> str:
-        speaker = self.coroutine or self.waiter
-        return "the code" if speaker is None else named(speaker)
+        self.coroutine = coroutine if here else None
 
 
 class RunWait(UnconfirmedWait):
