@@ -50,7 +50,7 @@ def _priority_class(priority: int) -> int:
 class RunQueue:
     """The waiting tasks, by priority and arrival, and the number of slots in use."""
 
-    __slots__ = ("active", "waiting", "fast_limit", "lanes", "_low", "_normal", "_high", "_levels",
+    __slots__ = ("active", "waiting", "fast_limit", "lanes", "slots", "_low", "_normal", "_levels",
                  "_order", "_stale")
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
@@ -75,22 +75,18 @@ class RunQueue:
         """
         self._low = pool_size if pool_size else maxsize
         self._normal = self._low + reserve_normal
-        self._high = self._normal + reserve_high
+        #: The number of slots, but for critical tasks; sys.maxsize or more if unlimited.
+        self.slots: int = self._normal + reserve_high
 
     def empty_copy(self) -> RunQueue:
         """Return a run queue with the same slots and lanes, without any task."""
         fresh = RunQueue()
-        fresh._low, fresh._normal, fresh._high, fresh.fast_limit = (
-            self._low, self._normal, self._high, self.fast_limit)
+        fresh._low, fresh._normal, fresh.slots, fresh.fast_limit = (
+            self._low, self._normal, self.slots, self.fast_limit)
         fresh.lanes = self.lanes
         for lane in self.lanes:
             lane.clear()
         return fresh
-
-    @property
-    def slots(self) -> int:
-        """The number of slots, but for critical tasks; sys.maxsize or more if unlimited."""
-        return self._high
 
     def slot_limit(self, priority: int) -> int:
         """Return how many slots may be in use, including that of a task of a priority.
@@ -102,7 +98,7 @@ class RunQueue:
         if priority > _HIGH:
             return self._normal
         if priority > _CRITICAL:
-            return self._high
+            return self.slots
         return maxsize
 
     def push(self, task: Task[Any]) -> None:
@@ -353,7 +349,7 @@ class RunQueue:
         priority = task._spec.priority
         # slot_limit() is repeated inline here and in release_and_pop(): these run for every task
         if self.active < (self._low if priority > 100 else self._normal if priority > 50
-                          else self._high if priority > 0 else maxsize):
+                          else self.slots if priority > 0 else maxsize):
             if not self.waiting:
                 self.active += 1
                 return True
@@ -399,7 +395,7 @@ class RunQueue:
             if (level and level[0] is entry and entry.count > 1       # a level contains no None
                     and self.active <= (self._low if priority > 100
                                         else self._normal if priority > 50
-                                        else self._high if priority > 0 else maxsize)):
+                                        else self.slots if priority > 0 else maxsize)):
                 tasks = lane.cached_level
                 if tasks:
                     task = tasks.popleft()
@@ -426,7 +422,7 @@ class RunQueue:
                 level = self._levels[priority]
                 if level:
                     if self.active > (self._low if priority > 100 else self._normal if priority > 50
-                                      else self._high if priority > 0 else maxsize):
+                                      else self.slots if priority > 0 else maxsize):
                         break
                     task = level.popleft()
                     if task._status == QUEUED:

@@ -220,7 +220,7 @@ class ProcessPool(ProcessSet):
                 for process in self._processes:
                     if process.inflight:
                         self._refill(process)
-        if (len(self._processes) < run_queue._high or self._departing) and not self.starter.is_busy:
+        if (len(self._processes) < run_queue.slots or self._departing) and not self.starter.is_busy:
             return self.starter.grow()
         return _NOTHING
 

@@ -122,7 +122,7 @@ class ProcessStarter:
         if task is None:
             # A prefetched task may stand behind a task that takes long, or that waits for it. If a
             # slot is free, another process steals it.
-            return (pool.run_queue.active < pool.run_queue._high
+            return (pool.run_queue.active < pool.run_queue.slots
                     and any(len(process.inflight) > 1 for process in pool._processes)
                     and all(process.ready or process.termination is not None
                             for process in pool._processes))
