@@ -44,7 +44,7 @@ from .blocking import block
 from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .initializers import check_async_initializer, check_initializer, initializing
 from .loop_mailbox import mailbox_of
-from .waits import ExecutorWait, LoopWait, RunWait, UnconfirmedWait, Wait, WaitedCall, named
+from .waits import ExecutorWait, RunWait, UnconfirmedWait, Wait, WaitedCall, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def block_on(tasks: Sequence[Waited], acquire: Callable[..., bool], deadline: fl
         if call is None:
             return block(acquire, deadline)
         return _block_in_executor(call, tasks, acquire, deadline, certain)
-    wait = (Wait(waiter, tasks, certain) if loop is None
-            else LoopWait(waiter, tasks, certain, loop))
+    wait = Wait(waiter, tasks, certain, loop)
     wait.thread = thread
     entered: Entries = []
     try:
@@ -285,14 +284,10 @@ class LoopRun(WaitedCall):
         elif pool_thread is not None:
             waiter = pool_thread.task
         self._wait: Wait | None = None      # None if no circle can go through it
-        if blocked is not None:
-            self._wait = in_loop = LoopWait(waiter, (self,), True, blocked)
-            if waiter is None:
-                in_loop.waiter = in_loop.coroutine
-        elif waiter is not None or current.calls is not None:
-            self._wait = Wait(waiter, (self,), True)
-        if self._wait is not None and current.calls is not None:
-            self._wait.thread = get_ident()
+        if blocked is not None or waiter is not None or current.calls is not None:
+            self._wait = wait = Wait(waiter, (self,), True, blocked)
+            wait.waiter = waiter or wait.coroutine
+            wait.thread = 0 if current.calls is None else get_ident()
         self._entered: Entries = []
         self._loop: Any = loop
         self.coro: Coroutine[Any, Any, Any] = coro

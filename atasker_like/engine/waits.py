@@ -29,26 +29,30 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Waited]"]
 
-__all__ = ["ExecutorWait", "LoopWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall",
+__all__ = ["ExecutorWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall",
            "named"]
 
 
 class Wait:
-    """One wait of a task in a thread.
+    """One wait of a thread. Its task waits, or code of no task in a thread that runs a loop.
 
     It does not change, except when it is entered and when it is confirmed.
     """
 
-    __slots__ = ("waiter", "tasks", "certain", "outer", "thread")
+    __slots__ = ("waiter", "tasks", "certain", "loop", "coroutine", "outer", "thread")
 
-    loop: Any = None                            # the event loop that the wait blocks, or None
-    coroutine: Waited | None = None             # the task of the code that runs in it, or None
-
-    def __init__(self, waiter: Waited | None, tasks: Sequence[Waited],
-                 certain: bool) -> None:
+    def __init__(self, waiter: Waited | None, tasks: Sequence[Waited], certain: bool,
+                 loop: Any = None) -> None:
         self.waiter: Waited | None = waiter  # the task that waits, or None
         self.tasks: Sequence[Waited] = tasks  # the tasks that it waits for
         self.certain: bool = certain  # it has no timeout, and needs all of the tasks
+        self.loop: Any = loop       # the event loop that the wait blocks, or None
+        self.coroutine: Waited | None = None    # the task of the code that runs in the loop
+        if loop is not None:
+            # The context may be a copy of one that belongs to a task of another loop.
+            coroutine = current_coroutine_task.get()
+            if coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop:
+                self.coroutine = coroutine
         # The wait of the same thread in the middle of which a finalizer began this one, or None.
         self.outer: Wait | None = None
         self.thread: int = 0        # the id of the thread, if it makes calls; see WaitedCall
@@ -113,21 +117,6 @@ class UnconfirmedWait(Wait):
         """End the wait with an error. Call it in the loop."""
         if not self.future.done():
             self.future.set_exception(error)
-
-
-class LoopWait(Wait):
-    """A wait of a thread that runs an event loop; ``waiter`` is its task, or None."""
-
-    __slots__ = ("loop", "coroutine")
-
-    def __init__(self, waiter: Waited | None, tasks: Sequence[Waited], certain: bool,
-                 loop: Any) -> None:
-        Wait.__init__(self, waiter, tasks, certain)
-        self.loop = loop
-        # The context may be a copy of one that belongs to a task of another loop.
-        coroutine = current_coroutine_task.get()
-        here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is loop
-        self.coroutine = coroutine if here else None
 
 
 class RunWait(UnconfirmedWait):
