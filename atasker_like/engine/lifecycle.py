@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
     from ..constants import TaskType
+    from .timeouts import TimeoutOwner
     from .timer import Timer
 
     Waiters = List[Callable[[], None]]
@@ -58,13 +59,12 @@ if TYPE_CHECKING:
 
         def observe_end(self) -> Waiters: ...
 
-    class LifecyclePool(Protocol):
+    class LifecyclePool(TimeoutOwner, Protocol):
         """A pool as the lifecycle of its tasks sees it."""
 
         tt: TaskType
         timer: Timer
         accepting: bool
-        lock: Any
 
         @property
         def notifier(self) -> Calls: ...
@@ -72,7 +72,6 @@ if TYPE_CHECKING:
         def backpressure(self) -> Observed: ...
 
         def _spawn(self, call: Callable[[], None]) -> None: ...
-        def _expired(self, task: Task[Any], deadline: float) -> None: ...
         def _delay_elapsed(self, task: Task[Any]) -> None: ...
         def arm_timeout(self, task: Task[Any]) -> None: ...
         def refuse_during_import(self) -> None: ...

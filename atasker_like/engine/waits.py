@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Waited]"]
 
-__all__ = ["ExecutorWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall",
-           "named"]
+__all__ = ["ExecutorWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall", "named"]
 
 
 class Wait:
