@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         _status: int
         _waiters: Any
 
-        def __hash__(self) -> int: ...
         def done(self) -> bool: ...
 
     #: Waits, each with the one of its tasks that the circle goes through.
