@@ -6,8 +6,8 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (TT_MP, ProcessExecutor, TaskSupervisor, ThreadExecutor, ThreadQueue,
-                          TaskPicklingError, background_task, wait_completed)
+from atasker_like import (TT_MP, ProcessExecutor, TaskPicklingError, TaskSupervisor, ThreadExecutor,
+                          ThreadQueue, background_task, wait_completed)
 from tests.support import PATIENCE
 from tests.support.internals.supervisor import pools, settle
 from tests.support.interruptions import ROOMS, with_room
