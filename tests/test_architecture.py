@@ -96,7 +96,6 @@ LAYERS = [
         "pools.process.buffers",
         "pools.process.child",
         "pools.process.pool_process",
-        "pools.process.transfers",
         "pools.process.kept_memory",
         "pools.process.deferred_writer",
         "pools.executor.remote_call",

@@ -204,7 +204,6 @@ class Dispatcher(Pool):
     def on_transfer(self, process: PoolProcess) -> None:
         """Have a pool thread send the large buffers of tasks to a process."""
         from .kept_memory import KeptMemories
-        from .transfers import send_all
 
         with self.lock:
             if process.transferring or not process.transfers:
@@ -212,8 +211,8 @@ class Dispatcher(Pool):
             process.transferring = True
             if self._kept_memories is None:
                 self._kept_memories = KeptMemories(self.timer, self._spawn)
-            copy = self._kept_memories.copied
-        self._spawn(lambda: send_all(self, process, copy))
+            memories = self._kept_memories
+        self._spawn(lambda: memories.send_all(self, process))
 
     def write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without blocking. The I/O thread writes the data for which the pipe has no room."""

@@ -1,4 +1,6 @@
-"""Memory of large arguments that is kept for a while, and written anew once no process uses it.
+"""The process pool, parent's side: copying the large buffers of tasks, and sending them.
+
+The memory is kept for a while, and written anew once no process uses it.
 
 The system clears the pages of new memory. That takes longer than the copy of the buffers. So the
 parent keeps the memory that it has sent for KEPT_FOR seconds after the last transfer.
@@ -6,20 +8,31 @@ parent keeps the memory that it has sent for KEPT_FOR seconds after the last tra
 The system tells when no process uses a memory, however a process ends: each message carries a
 descriptor with an open file of its own, which has a shared ``flock``. The lock ends with the last
 descriptor and the last mapping of that open file. Until then, an exclusive lock is refused.
+
+::
+
+    dispatcher ──> transfers of a process ──> pool thread: copies buffers, sends descriptors
+
+The frame of a task goes to the process at once. If its arguments have large buffers, the process
+waits for their descriptors when it begins the task. A pool thread copies the buffers meanwhile, so
+that neither a lock nor the I/O thread is held up. There is one such thread a process at a time, so
+that descriptors arrive in the order of the frames.
 """
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from errno import EIO
 from mmap import MAP_SHARED
 from threading import Lock
 
 from ..._fork import register
-from .buffers import Memory, TransferError, copied, mapped, rounded
+from ..._log import log
+from .buffers import Memory, TransferError, copied, mapped, rounded, send
+from .pool_process import PoolProcess, kill
 
-try:
+with suppress(ImportError):
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
-except ImportError:
-    pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Callable, Sequence
 
     from ...engine.timer import Timer, TimerEntry
+    from ..base import Pool
 
 __all__ = ["KeptMemories"]
 
@@ -99,6 +113,34 @@ class KeptMemories:
         self._entry: TimerEntry | None = None
         register(self)
 
+    def send_all(self, pool: Pool, process: PoolProcess) -> None:
+        """Copy and send the buffers of all tasks that were sent to a process. (no lock)
+
+        The caller has set ``process.transferring``.
+        """
+        try:
+            while True:
+                with pool.lock:
+                    if not process.transfers:
+                        process.transferring = False
+                        return
+                    frame, task, outgoing = process.transfers.popleft()
+                    if task not in process.inflight:        # it was revoked
+                        continue
+                error, memories = 0, []
+                try:
+                    memories = outgoing.memories(self.copied)
+                except TransferError as failed:
+                    error = failed.number
+                with pool.lock:
+                    if task in process.inflight:
+                        _send(process, frame, memories, error)
+                del task, outgoing, memories
+        except BaseException:
+            log.exception("%s: large arguments cannot be sent to process %d; it is replaced",
+                          pool.name, process.pid)
+            kill(process.process)
+
     def copied(self, raws: Sequence[memoryview]) -> Memory:
         """Copy buffers as :func:`buffers.copied` does, into a memory that is free if there is one.
 
@@ -160,3 +202,16 @@ class KeptMemories:
     def _reset_after_fork(self) -> None:
         self._lock = Lock()
         self._kept, self._entry = [], None
+
+
+def _send(process: PoolProcess, frame: int, memories: list[Memory], error: int) -> None:
+    if process.socket_fd < 0:           # it has ended
+        return
+    with suppress(ConnectionError):     # it is dead: the result pipe reports its end
+        try:
+            send(process.socket_fd, frame, memories, error, wait=False)
+        except (BlockingIOError, BrokenPipeError):
+            raise
+        except OSError as failed:
+            # Too many descriptors are under way, for example. The task fails with the reason.
+            send(process.socket_fd, frame, [], failed.errno or EIO, wait=False)
