@@ -242,21 +242,15 @@ class ProcessPool(ProcessSet):
         return next((process for process in self._processes if task in process.inflight), None)
 
     def _is_queued(self, task: Task[Any]) -> bool:
-        process = self._holder(task)
-        if process is None:
-            return True
-        self.run_queue.requeue(self._revoke(process))
-        if task not in process.inflight:
-            return True
-        self._begin(task, perf_counter())   # the child took its ticket before the revoke
-        return False
+        if self._was_dispatched(task):
+            self._begin(task, perf_counter())   # the child took its ticket before the revoke
+            return False
+        return True
 
     def _was_dispatched(self, task: Task[Any]) -> bool:
         process = self._holder(task)
         if process is None:
             return False
-        if process.inconsistent:
-            self._quarantine(process)
         self.run_queue.requeue(self._revoke(process))
         return task in process.inflight
 
@@ -426,8 +420,7 @@ class ProcessPool(ProcessSet):
         with self.lock:
             self._closing = False
             self.starter.reopen()
-            self.accepting = True
-            self.draining = False
+            super().open()
 
     def close(self, deadline: float | None) -> None:
         """Let all processes exit. After CLOSE_GRACE seconds, kill the remaining ones.
