@@ -86,8 +86,6 @@ def before_start() -> None:
         if ended:
             _ended[pid] = code
             if code is None:            # the application waited for it
-                with suppress(OSError, TypeError):
-                    os.close(server._forkserver_alive_fd)
                 _forget_server(server)
     pid = getattr(tracker, "_pid", None)
     if _is_cut_off("tracker", pid, getattr(tracker, "_fd", None)):
@@ -156,6 +154,10 @@ def reap(pid: int | None) -> None:
 
 
 def _forget_server(server: Any) -> None:
+    if not _is_cut_off("server", server._forkserver_pid, server._forkserver_alive_fd):
+        with suppress(OSError, TypeError):
+            # While it is open in a forked process, the parent's server would outlive the parent.
+            os.close(server._forkserver_alive_fd)
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
 
 
@@ -163,10 +165,6 @@ def forget_after_fork() -> None:
     """Reset both helper processes in a forked process: they are not its children."""
     server, tracker = _fork_server(), _tracker()
     if fork_server() is not None:
-        if not _is_cut_off("server", server._forkserver_pid, server._forkserver_alive_fd):
-            with suppress(OSError, TypeError):
-                # While it is open here, the parent's server would outlive the parent.
-                os.close(server._forkserver_alive_fd)
         _forget_server(server)
         server._lock = threading.RLock()        # another thread may have held it
     if tracker is not None:
