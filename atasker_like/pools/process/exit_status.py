@@ -53,16 +53,10 @@ class ExitStatus:
         if self.code is None:
             return f"with an unknown exit status, since {self.reason}"
         if self.code < 0:
-            return f"by signal {signal_name(-self.code)}"
+            with suppress(ValueError):
+                return f"by signal {signal.Signals(-self.code).name}"
+            return f"by signal {-self.code}"
         return f"with exit code {self.code}"
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, or its number as text."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
 
 
 def wait_for_end(process: Any, server: int | None) -> ExitStatus:
