@@ -122,15 +122,11 @@ class ExitHandler:
             return victims, []
         # See _quarantine(): if the process exited by itself, it had begun none of these.
         begun = 0 if exitcode == 0 else 1
-        return victims[:begun], self._take_back(victims[begun:])
-
-    def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
-        """Requeue tasks that a process has not begun; return the cancelled ones. (lock held)"""
-        undone = [task for task in tasks
+        undone = [task for task in victims[begun:]
                   if task._extra is not None and task._extra.cancel_requested]
-        queued = [task for task in tasks if self._pool.lifecycle.revoke(task)]
-        self._pool.run_queue.requeue([task for task in queued if task not in undone])
-        return undone
+        queued = [task for task in victims[begun:] if pool.lifecycle.revoke(task)]
+        pool.run_queue.requeue([task for task in queued if task not in undone])
+        return victims[:begun], undone
 
     def _cancel(self, task: Task[Any]) -> None:
         held = task._references()
