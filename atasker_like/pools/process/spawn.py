@@ -122,15 +122,9 @@ def _make_pipes(context: Any, ours: list[Connection], theirs: list[Connection]) 
         reader, writer = context.Pipe(duplex=kind == "buffers")
         remember_pipe(reader)
         remember_pipe(writer)
-        if kind in ("result", "stacks"):
-            ours.append(reader)
-            theirs.append(writer)
-        elif kind == "ticket":
-            ours += (reader, writer)    # the parent reads tickets back
-            theirs.append(reader)
-        else:
-            ours.append(writer)
-            theirs.append(reader)
+        mine, other = (reader, writer) if kind in ("result", "stacks") else (writer, reader)
+        ours += (other, mine) if kind == "ticket" else (mine,)      # the parent reads tickets back
+        theirs.append(other)
     for position, end in enumerate(ours):
         if position != ALIVE:   # closed together with the files of the application
             ours[position] = _move(end, keep=end in theirs)
