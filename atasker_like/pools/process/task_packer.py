@@ -9,6 +9,7 @@ from . import child
 from .child import LARGE
 from .main_module import names_main, why_not_importable
 from .protocol import not_sent
+from .serializer import use_cloudpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +31,11 @@ class TaskPacker:
 
     def __init__(self, pool: PackingPool) -> None:
         self._pool = pool
-        self.serializer: Serializer | None = None   # None: pickle
-        self._pickle_parts = child.pickle_parts
+        self.use(None)
 
     def use(self, serializer: Serializer | None) -> None:
         """Have a serializer pickle from now on; None is pickle."""
-        self.serializer = serializer
+        self.serializer: Serializer | None = serializer
         self._pickle_parts = (child.pickle_parts if serializer is None
                               else serializer.pickle_parts)
 
@@ -71,15 +71,13 @@ class TaskPacker:
                 task._context = parts[0]
             else:
                 # These follow the entry in the frame: small buffers, then the pickle.
-                positions, inline, outgoing = _lay_out(raws)
+                from .buffers import lay_out
+
+                positions, inline, outgoing = lay_out(raws)
                 task._context = (positions, [*inline, *parts], outgoing)
             return None
         except (Exception, SystemExit) as raised:
-            more = ""
-            if self.serializer is None:
-                from .serializer import use_cloudpickle
-
-                more = use_cloudpickle(described(raised))
+            more = use_cloudpickle(described(raised)) if self.serializer is None else ""
             return not_sent(what, spec.name, "a process", raised, more)
 
     def _not_importable(self, task: Task[Any], blob: bytes) -> TaskPicklingError | None:
@@ -89,19 +87,9 @@ class TaskPacker:
         source = why_not_importable()
         if source is None:
             return None
-        from .serializer import use_cloudpickle
-
         fork = (", or call set_mp_pool(start_method='fork') first"
                 if source.endswith(("notebook", "session")) else "")
         return TaskPicklingError(
             f"the function of task {task.name} cannot be sent to a process: it is defined in "
             f"{source}, which a new process cannot import; move it to a module (a .py file){fork}"
             f"{use_cloudpickle()}")
-
-
-def _lay_out(raws: list[memoryview]) -> tuple[Any, list[memoryview], Any]:
-    if not raws:
-        return (), [], None
-    from .buffers import lay_out
-
-    return lay_out(raws)
