@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ... import _modes
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Iterator
 
-__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "importable_by_path",
-           "is_being_imported", "main_module", "may_lack_guard", "names_main", "process_name",
-           "why_not_importable"]
+__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "flush_output",
+           "importable_by_path", "is_being_imported", "main_module", "may_lack_guard",
+           "names_main", "process_name", "why_not_importable"]
 
 #: The exit code of a process that tried to start processes while it imported the main module.
 NO_GUARD = 179
@@ -61,12 +61,15 @@ def end_if_pool_process() -> None:
 
     name = process.current_process().name
     if name == "MainProcess" or (name.startswith(_NAME_PARTS[0]) and _NAME_PARTS[1] in name):
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:       # closed, or None
-                pass
+        flush_output()
         os._exit(NO_GUARD)
+
+
+def flush_output() -> None:
+    """Write what the standard streams hold."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):       # closed, or None
+            stream.flush()
 
 
 # -- in the program --------------------------------------------------------------------------------

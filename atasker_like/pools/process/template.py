@@ -36,6 +36,7 @@ from . import child
 from .buffers import descriptors_in, rights_of
 from .descriptors import close_own, identity, is_own
 from .fork_server import reap
+from .main_module import flush_output
 from .spawn import are_open, close_pipe, remember_pipe, start_lock
 
 TYPE_CHECKING = False
@@ -90,9 +91,7 @@ class ForkTemplate:
             with start_lock(), warnings.catch_warnings():
                 # Python warns of a fork with threads; the warning above tells more.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                for stream in (sys.stdout, sys.stderr):
-                    with suppress(Exception):       # closed, or None
-                        stream.flush()              # or each process would write the data again
+                flush_output()      # or each process would write the data again
                 self.pid: int = os.fork()
                 if not self.pid:
                     _serve_forked(theirs, initializer, initargs)
