@@ -18,6 +18,7 @@ import os
 import pickle
 import struct
 import sys
+from contextlib import suppress
 from errno import EMFILE
 from mmap import ALLOCATIONGRANULARITY, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 
@@ -125,10 +126,8 @@ def copied(raws: Sequence[memoryview]) -> Memory:
 
 def _new_file() -> int:
     """Return the descriptor of an empty file in memory that has no name."""
-    try:
+    with suppress(AttributeError, OSError):     # the system does not have it, or forbids it
         return os.memfd_create("atasker_like")
-    except (AttributeError, OSError):           # the system does not have it, or forbids it
-        pass
     import tempfile
 
     folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()

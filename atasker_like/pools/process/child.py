@@ -27,6 +27,7 @@ import signal
 import struct
 import sys
 import threading
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from time import perf_counter
@@ -229,13 +230,10 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
         return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
     except Exception:
         file = BytesIO()
-        try:
+        with suppress(Exception):
             _NamePickler(file, pickle.HIGHEST_PROTOCOL).dump(target)
-        except Exception:
-            pass            # the error of the plain pickler names the cause, and is raised below
-        else:
             return file.getvalue()
-        raise
+        raise               # the error of the plain pickler names the cause
 
 
 class ChildTaskView(RemoteTaskView):

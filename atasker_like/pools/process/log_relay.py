@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import marshal
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,10 +69,9 @@ class RelayHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        try:
+        # An error: the parent has ended, and this process is about to end.
+        with suppress(OSError, ValueError):
             self._send(packed)
-        except (OSError, ValueError):   # the parent has ended, and this process is about to end
-            pass
 
 
 def _pack(record: logging.LogRecord) -> bytes:

@@ -244,12 +244,10 @@ def _move(end: Connection, keep: bool) -> Connection:
 
 def _enlarge(fd: int) -> None:
     """Request a larger pipe if the system supports that. If it fails, only speed is lost."""
-    try:
+    with suppress(ImportError, OSError):
         import fcntl
 
         fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
-    except (ImportError, OSError):
-        pass
 
 
 def default_start_method() -> str:

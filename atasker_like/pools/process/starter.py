@@ -6,6 +6,7 @@ started, the waiting tasks fail.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from errno import EAGAIN
 from itertools import count
 from time import perf_counter
@@ -78,10 +79,8 @@ class ProcessStarter:
             self._refuse_to_start()
             return
         if pool.forks_from_template:
-            try:
+            with suppress(OSError):         # tried again with the start of a process
                 self.ensure_template()      # in the thread of the submitter, usually the main one
-            except OSError:
-                pass                        # tried again with the start of a process
         if pool._io_thread is None:
             try:
                 pool.timer.start()          # for the same reason
