@@ -46,7 +46,7 @@ from . import log_relay as relay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Iterable, Sequence, Tuple
+    from typing import Any, Callable, Iterable, Optional, Sequence, Tuple
 
     from .buffers import Incoming, Memory, Position
 
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     #: chose it, True if the function takes the id, the attempt (negative: do not cache the
     #: function), the name if one was given, the retries.
     Entry = Tuple[Any, ...]
+
+    #: What a process calls before its first task, or None; and the arguments.
+    Initializer = Tuple[Optional[Callable[..., Any]], Tuple[Any, ...]]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "ChildTaskView", "main"]
 
@@ -619,14 +622,14 @@ STACKS_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
 
 def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
-         initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+         call_first: Initializer) -> None:
     """Run a pool process.
 
     :param pipes: the pipes of tasks, tickets, results, the parent's life, and stacks; and the
         socket for large buffers.
     :param prefix: the prefix of the ids of tasks.
     :param wanted_logs: the levels of the records that the parent's loggers accept.
-    :param initializer: called with ``initargs`` before the first task, unless None.
+    :param call_first: called before the first task.
     """
     global server
     forget_imports_of_other_threads()
@@ -644,6 +647,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     if hasattr(os, "register_at_fork"):
         # A process that a task forks must neither keep the pipes open nor send for the task.
         os.register_at_fork(after_in_child=lambda: _unregister(*pipes))
+    initializer, initargs = call_first
     if initializer is not None:
         try:
             initializer(*initargs)

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Protocol
 
+    from .child import Initializer
+
     class SerializerModule(Protocol):
         """A module with these functions, such as ``pickle`` or ``cloudpickle``."""
 
@@ -113,20 +115,19 @@ def _load(loads: Callable[..., Any], data: Any, *buffers: Any) -> Any:
 class Setup:
     """The initializer of a process that uses a serializer. The serializer carries it, too."""
 
-    def __init__(self, serializer: Serializer,
-                 call: tuple[Callable[..., Any] | None, tuple[Any, ...]]) -> None:
+    def __init__(self, serializer: Serializer, call_first: Initializer) -> None:
         self._serializer = serializer
-        self._call = call
+        self._call_first = call_first
 
     def __reduce__(self) -> Any:
-        return Setup, (self._serializer, self._serializer.pack(self._call))
+        return Setup, (self._serializer, self._serializer.pack(self._call_first))
 
     def __call__(self) -> None:
         server = child.server
         assert server is not None
         server.dumps = self._serializer.dumps
         server.pickle_parts = self._serializer.pickle_parts
-        initializer, initargs = self._call
+        initializer, initargs = self._call_first
         if initializer is not None:
             initializer(*initargs)
 

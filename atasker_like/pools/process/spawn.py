@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import Any, Callable, Sequence
 
+    from .child import Initializer
     from .descriptors import Identity
 
     #: Forks a process from a template: its name, its pipes, its prefix, and the levels of loggers.
@@ -44,9 +45,8 @@ __all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method
            "remember_pipe", "start_lock"]
 
 
-def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
-           initargs: tuple[Any, ...], quota: int | None,
-           fork: Fork | None = None) -> PoolProcess:
+def launch(name: str, start_method: str | None, prefix: str, call_first: Initializer,
+           quota: int | None, fork: Fork | None = None) -> PoolProcess:
     """Start a pool process and return it, before it is ready: it reports that on its result pipe.
 
     The fork server needs a socket in the temporary folder. If it cannot make one, spawn starts the
@@ -57,7 +57,7 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
     :raises Exception: any error of the system or multiprocessing. All pipes are closed then.
     """
     method = start_method or default_start_method()
-    arguments = name, prefix, initializer, initargs, quota, fork
+    arguments = name, prefix, call_first, quota, fork
     if method != "forkserver":
         return _launch(method, *arguments)
     try:
@@ -80,8 +80,7 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
 _fallbacks: set[str] = set()
 
 
-def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
-            initargs: tuple[Any, ...], quota: int | None,
+def _launch(method: str, name: str, prefix: str, call_first: Initializer, quota: int | None,
             fork: Fork | None) -> PoolProcess:
     import multiprocessing
 
@@ -98,7 +97,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             _make_pipes(context, ours, theirs)
             process: Any = (
                 fork(name, theirs, prefix, relay.levels()) if fork is not None
-                else _start(context, name, theirs, (prefix, relay.levels(), initializer, initargs)))
+                else _start(context, name, theirs, (prefix, relay.levels(), call_first)))
             _kept.pipes = ()
         except BaseException as error:
             _kept.pipes = ()

@@ -24,14 +24,16 @@ from .io_thread import IOThread
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
                           may_lack_guard, names_main, process_name, why_not_importable)
 from .pool_process import PoolProcess, kill
+from .serializer import Setup
 from .spawn import launch
 from .start_errors import START_TRIES, describe, tries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Callable
 
     from ...engine.deferred import Deferred
+    from .child import Initializer
     from .exit_status import ExitStatus
     from .process_set import ProcessSet
     from .template import ForkTemplate
@@ -233,7 +235,7 @@ class ProcessStarter:
             self._probing = (not pool.forks_from_template and pool.start_method != "fork"
                              and may_lack_guard())
         arguments = (process_name(pool.name, next(self._count)), pool.start_method,
-                     pool.registry.prefix, *self._setup(), pool.maxtasksperchild)
+                     pool.registry.prefix, self._setup(), pool.maxtasksperchild)
         if not pool.forks_from_template:
             started = launch(*arguments)
         else:
@@ -250,17 +252,12 @@ class ProcessStarter:
         started.generation = generation
         return started
 
-    def _setup(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
-        """Return what each process calls first, and its arguments."""
+    def _setup(self) -> Initializer:
+        """Return what each process calls first."""
         pool = self._pool
         with pool.lock:
-            serializer, initializer, initargs = (pool.packer.serializer, pool.initializer,
-                                                 pool.initargs)
-        if serializer is None:
-            return initializer, initargs
-        from .serializer import Setup
-
-        return Setup(serializer, (initializer, initargs)), ()
+            serializer, call_first = pool.packer.serializer, (pool.initializer, pool.initargs)
+        return call_first if serializer is None else (Setup(serializer, call_first), ())
 
     # -- how the starts go on ----------------------------------------------------------------------
 
@@ -406,7 +403,7 @@ class ProcessStarter:
                 from .template import ForkTemplate
 
                 generation = self._pool._generation
-                template = ForkTemplate(self._pool.name, *self._setup())
+                template = ForkTemplate(self._pool.name, self._setup())
                 template.generation = generation
                 self.template = template
             return template

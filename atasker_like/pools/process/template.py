@@ -42,8 +42,9 @@ from .spawn import are_open, close_pipe, remember_pipe, start_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Sequence
+    from typing import Any, Sequence
 
+    from .child import Initializer
     from .log_relay import Levels
 
 __all__ = ["ForkTemplate", "TemplateProcess"]
@@ -71,8 +72,7 @@ class ForkTemplate:
     :raises OSError: the system refuses to fork.
     """
 
-    def __init__(self, name: str, initializer: Callable[..., Any] | None,
-                 initargs: tuple[Any, ...]) -> None:
+    def __init__(self, name: str, call_first: Initializer) -> None:
         others = [thread.name for thread in threading.enumerate()
                   if (thread is not threading.current_thread()
                       and not thread.name.startswith("supervisor_"))]
@@ -94,7 +94,7 @@ class ForkTemplate:
                 flush_output()      # or each process would write the data again
                 self.pid: int = os.fork()
                 if not self.pid:
-                    _serve_forked(theirs, initializer, initargs)
+                    _serve_forked(theirs, call_first)
         except BaseException:
             close_pipe(self._socket)
             raise
@@ -241,12 +241,11 @@ def _receive(sock: socket.socket, length: int) -> bytes:
 # -- in the template -------------------------------------------------------------------------------
 
 
-def _serve_forked(control: socket.socket, initializer: Callable[..., Any] | None,
-                  initargs: tuple[Any, ...]) -> None:
+def _serve_forked(control: socket.socket, call_first: Initializer) -> None:
     """Run the template, then exit. It must not return: the callers belong to the program."""
     status = 1
     try:
-        _Template(control, initializer, initargs).serve()
+        _Template(control, call_first).serve()
         status = 0
     except BaseException:
         with suppress(BaseException):
@@ -261,8 +260,7 @@ def _serve_forked(control: socket.socket, initializer: Callable[..., Any] | None
 class _Template:
     """Forks pool processes and reports their exit codes."""
 
-    def __init__(self, control: socket.socket, initializer: Callable[..., Any] | None,
-                 initargs: tuple[Any, ...]) -> None:
+    def __init__(self, control: socket.socket, call_first: Initializer) -> None:
         import multiprocessing.process
 
         #: The signals that get their default again in a pool process: not those that the program
@@ -282,8 +280,7 @@ class _Template:
             signal.setitimer(signal.ITIMER_REAL, 0)
         setattr(multiprocessing.process, "_children", set())    # without children of the program
         self._control = control
-        self._initializer = initializer
-        self._initargs = initargs
+        self._call_first = call_first
         # By sentinel: the process, and the descriptor for its exit code.
         self._children: dict[int, tuple[Any, int]] = {}
 
@@ -341,7 +338,7 @@ class _Template:
             os.close(other)
         for number in self._to_reset:
             signal.signal(number, signal.SIG_DFL)
-        child.main(pipes, prefix, levels, self._initializer, self._initargs)
+        child.main(pipes, prefix, levels, self._call_first)
 
     def _tell_end(self, sentinel: int) -> None:
         process, status = self._children.pop(sentinel)
