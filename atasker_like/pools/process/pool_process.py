@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...engine.lanes import Lane
     from ...engine.task import Task
     from ...engine.timer import TimerEntry
-    from .buffers import Incoming, Memory, Outgoing
+    from .buffers import Memory, Outgoing
     from .descriptors import Identity
 
 __all__ = ["ALIVE", "RESULTS", "TICKETS", "PoolProcess", "kill"]
@@ -32,7 +32,7 @@ class PoolProcess:
                  "tasks_left", "retiring", "outbox", "partial", "started_at", "error", "closed",
                  "stacks_fd", "memory_checked_at", "ready_timer", "inconsistent", "revoking",
                  "draining", "lanes", "server", "files", "unsent", "socket_fd",
-                 "transfers", "transferring", "_incoming", "generation", "reading")
+                 "transfers", "transferring", "generation", "reading")
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
                  server: int | None, files: list[tuple[int, Identity | None]]) -> None:
@@ -52,7 +52,6 @@ class PoolProcess:
         # Large buffers that are not sent yet: the frame, the task, its buffers.
         self.transfers: deque[tuple[int, Task[Any], Outgoing]] = deque()
         self.transferring: bool = False     # a pool thread sends them
-        self._incoming: Incoming | None = None      # only the thread that reads results uses it
         self.inflight: deque[Task[Any]] = deque()
         self.frame: int = 0
         self.lowest_priority: int = -1                # the least urgent priority in flight
@@ -83,11 +82,9 @@ class PoolProcess:
 
     def take(self, number: int) -> list[Memory]:
         """Return the memories with the large buffers of a result that has arrived."""
-        if self._incoming is None:
-            from .buffers import Incoming
+        from .buffers import Incoming
 
-            self._incoming = Incoming(self.socket_fd)
-        return self._incoming.take(number & 0xFFFFFFFF, wait=False)
+        return Incoming(self.socket_fd).take(number & 0xFFFFFFFF, wait=False)
 
 
 def kill(process: Any) -> None:
