@@ -644,9 +644,8 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     _show_stacks_to(stacks.fileno())
     server = _Server(task.fileno(), ticket.fileno(), result.fileno(), buffers.fileno(), prefix)
     relay.install(wanted_logs, server.log)
-    if hasattr(os, "register_at_fork"):
-        # A process that a task forks must neither keep the pipes open nor send for the task.
-        os.register_at_fork(after_in_child=lambda: _unregister(*pipes))
+    # A process that a task forks must neither keep the pipes open nor send for the task.
+    os.register_at_fork(after_in_child=lambda: _unregister(*pipes))
     initializer, initargs = call_first
     if initializer is not None:
         try:

@@ -265,19 +265,17 @@ class _Template:
 
         #: The signals that get their default again in a pool process: not those that the program
         #: ignores, as under ``nohup``.
-        self._to_reset = [number for number in (
-            getattr(signal, name, None) for name in ("SIGHUP", "SIGQUIT", "SIGUSR1"))
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN]
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGPIPE"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        self._to_reset = [number for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+                          if signal.getsignal(number) != signal.SIG_IGN]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
+                       signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
         # If the program ignores SIGCHLD, the system would keep no exit codes.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The pool processes inherit the mask, and may start a fork server of their own.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         signal.set_wakeup_fd(-1)
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         setattr(multiprocessing.process, "_children", set())    # without children of the program
         self._control = control
         self._call_first = call_first
