@@ -118,11 +118,6 @@ class ProcessSet(Dispatcher):
             deferred = self._attempt_ended(task, outcome, pause)
         run_deferred(deferred)
 
-    def _served(self) -> bool:
-        """Return True if a process takes tasks, now or after its current task. (lock held)"""
-        return any(process.ready and process.termination is None
-                   and not process.closed and not process.retiring for process in self._processes)
-
     def _end_process(self, process: PoolProcess) -> Deferred:
         """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
         self._leave_idle(process)

@@ -185,7 +185,9 @@ class ProcessStarter:
             failures = self._failures
             hopeless = allowed is not None and failures >= allowed
             # If there is a usable process, it runs the waiting tasks.
-            failing = hopeless and not pool._served()
+            failing = hopeless and not any(
+                process.ready and process.termination is None
+                and not process.closed and not process.retiring for process in pool._processes)
             pause = self._next_pause()
             if hopeless:
                 pause = START_PAUSE_MOST
