@@ -28,6 +28,8 @@ __all__ = ["RelayHandler", "install", "levels", "unpack"]
 #: The maximal number of characters of a message, or of a traceback, that are sent.
 LONGEST = 1 << 16
 
+_TEXTS = ("name", "levelname", "pathname", "filename", "module", "funcName", "threadName",
+          "processName")
 _PLAIN = (str, int, float, bool, type(None))
 _OWN = (frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
         | {"message", "asctime", "taskName"})
@@ -79,18 +81,15 @@ def _pack(record: logging.LogRecord) -> bytes:
     if trace is None and record.exc_info:
         trace = (logging.Formatter().formatException(record.exc_info)
                  .replace("__mp_main__.", "__main__."))
-    fields: dict[str, Any] = {
-        "name": _text(record.name),
-        "levelno": int(record.levelno), "levelname": _text(record.levelname),
-        "pathname": _text(record.pathname), "filename": _text(record.filename),
-        "module": _text(record.module), "lineno": int(record.lineno or 0),
-        "funcName": _text(record.funcName), "msg": _text(record.getMessage()),
+    fields: dict[str, Any] = {name: _text(getattr(record, name)) for name in _TEXTS}
+    fields.update({
+        "levelno": int(record.levelno), "lineno": int(record.lineno or 0),
+        "msg": _text(record.getMessage()),
         "exc_text": None if trace is None else _text(trace),
         "stack_info": None if record.stack_info is None else _text(record.stack_info),
         "created": float(record.created), "msecs": float(record.msecs),
-        "thread": record.thread, "threadName": _text(record.threadName),
-        "process": record.process, "processName": _text(record.processName),
-    }
+        "thread": record.thread, "process": record.process,
+    })
     for name, value in record.__dict__.items():
         # The fields of extra=, if their values are plain data.
         if name not in _OWN and type(value) in _PLAIN:
