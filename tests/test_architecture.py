@@ -116,7 +116,6 @@ LAYERS = [
         "pools.process.starter",
         "pools.process.dispatcher",
         "pools.process.log_forwarder",
-        "pools.process.stacks",
         "pools.process.process_set",
         "pools.process.result_reader",
         "pools.process.exits",

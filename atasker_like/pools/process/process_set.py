@@ -1,4 +1,4 @@
-"""The process pool, parent's side: initializer timeouts, recycling, ended processes.
+"""The process pool, parent's side: initializer timeouts, recycling, stacks, ended processes.
 
 * A process that is not ready in time, for example because its initializer hangs, is killed. That
   counts as a failed start.
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import filterfalse
+from operator import attrgetter
 from time import monotonic
 
 from ...engine.deferred import run_deferred
 from ...errors import TaskTimeoutError
+from .child import STACKS_SIGNAL, wait_readable
 from .dispatcher import Dispatcher
 from .log_forwarder import LogForwarder
 from .pool_process import PoolProcess, kill
-from .stacks import stacks_of
 from .task_packer import TaskPacker
 
 TYPE_CHECKING = False
@@ -35,6 +37,8 @@ INITIALIZER_TIMEOUT = 120.0
 WEIGH_EVERY = 0.05
 #: Seconds between SIGTERM and SIGKILL.
 TERM_GRACE = 1.0
+#: Seconds within which a process must write its stacks; seconds without data that end its answer.
+PATIENCE, SILENCE = 1.0, 0.1
 
 
 class ProcessSet(Dispatcher):
@@ -109,8 +113,28 @@ class ProcessSet(Dispatcher):
     # -- stacks and ends ---------------------------------------------------------------------------
 
     def stacks(self) -> dict[int, tuple[str | None, str]]:
-        """Return the stacks of the threads of all processes; see :func:`stacks_of`."""
-        return stacks_of(self)
+        """Return the stacks of the threads of all processes, which write them on request.
+
+        :return: by pid, the id of the running task or None, and the stacks as text.
+        """
+        with self.lock:
+            asked = [(process, process.inflight[0].id if process.inflight else None)
+                     for process in filterfalse(attrgetter("closed"), self._processes)]
+            files = {process.pid: os.dup(process.stacks_fd) for process, _ in asked}
+        answers: dict[int, tuple[str | None, str]] = {}
+        try:
+            for process, _ in asked:
+                _read_now(files[process.pid])       # discard a late answer to an earlier call
+            willing = [process.pid if process.ready and _ask(process.pid) else None
+                       for process, _ in asked]
+            deadline = monotonic() + PATIENCE
+            for process, task_id in asked:
+                text = _answer(files[process.pid], deadline) if process.pid in willing else ""
+                answers[process.pid] = task_id, text or "  (no answer)\n"
+        finally:
+            for file in files.values():
+                os.close(file)
+        return answers
 
     def _end_attempt(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         """End an attempt whose process has ended, or has sent its result. (no lock)"""
@@ -143,3 +167,47 @@ def resident_memory(pid: int) -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _ask(pid: int) -> bool:
+    """Send the signal that asks for the stacks. Return True if it was sent."""
+    # Without a handler, which a task may have removed, the signal would kill the process.
+    if STACKS_SIGNAL is None:
+        return False
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("SigCgt:") and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1:
+            return False
+    try:
+        os.kill(pid, STACKS_SIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def _read_now(file: int) -> bytes:
+    read = b""
+    try:
+        while True:
+            data = os.read(file, 1 << 16)
+            if not data:
+                return read
+            read += data
+    except BlockingIOError:
+        return read
+
+
+def _answer(file: int, deadline: float) -> str:
+    text = b""
+    pause = deadline - monotonic()
+    while wait_readable(file, pause):
+        data = _read_now(file)
+        if not data:
+            break
+        text += data
+        pause = SILENCE
+    return text.decode("utf-8", "replace")
