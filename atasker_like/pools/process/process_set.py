@@ -162,11 +162,9 @@ class ProcessSet(Dispatcher):
 
 def resident_memory(pid: int) -> int | None:
     """Return the resident memory of a process in bytes, or None if it is unknown."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def _ask(pid: int) -> bool:
@@ -174,31 +172,27 @@ def _ask(pid: int) -> bool:
     # Without a handler, which a task may have removed, the signal would kill the process.
     if STACKS_SIGNAL is None:
         return False
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    text = ""
+    with suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        text = file.read()
+    for line in text.splitlines():
         if line.startswith("SigCgt:") and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1:
             return False
-    try:
+    with suppress(OSError):
         os.kill(pid, STACKS_SIGNAL)
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _read_now(file: int) -> bytes:
     read = b""
-    try:
+    with suppress(BlockingIOError):
         while True:
             data = os.read(file, 1 << 16)
             if not data:
-                return read
+                break
             read += data
-    except BlockingIOError:
-        return read
+    return read
 
 
 def _answer(file: int, deadline: float) -> str:
