@@ -18,7 +18,7 @@ import os
 import pickle
 import struct
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from errno import EMFILE
 from mmap import ALLOCATIONGRANULARITY, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 
@@ -29,7 +29,7 @@ from .descriptors import close_own, identity, is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Sequence, Tuple, TypeVar, Union
+    from typing import Any, Callable, Iterable, Iterator, Sequence, Tuple, TypeVar, Union
 
     T = TypeVar("T")
 
@@ -231,7 +231,7 @@ def send(fd: int, number: int, memories: list[Memory], error: int = 0, wait: boo
     :raises OSError: the other end is closed, or the message cannot be sent now.
     """
     rights = rights_of([memory.fd for memory in memories]) if memories else []
-    with _Borrowed(fd) as sock:
+    with _borrowed(fd) as sock:
         sock.sendmsg([_HEADER.pack(number, error, len(memories))], rights,
                      0 if wait else _NO_WAIT)
 
@@ -241,18 +241,15 @@ def rights_of(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
 
 
-class _Borrowed:
-    """A socket object for a descriptor that it does not own. Not one that gevent has patched."""
-
-    def __init__(self, fd: int) -> None:
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
-        self._socket.settimeout(None)       # the application may have set another default
-
-    def __enter__(self) -> _socket.socket:
-        return self._socket
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.detach()
+@contextmanager
+def _borrowed(fd: int) -> Iterator[_socket.socket]:
+    """Make a socket of a descriptor that it does not own. Not one that gevent has patched."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        sock.settimeout(None)       # the application may have set another default
+        yield sock
+    finally:
+        sock.detach()
 
 
 # -- receiving -------------------------------------------------------------------------------------
@@ -300,7 +297,7 @@ class Incoming:
 
     def _receive(self, wait: bool) -> tuple[int, int, int, list[Memory]]:
         size = struct.calcsize("i")
-        with _Borrowed(self._fd) as sock:
+        with _borrowed(self._fd) as sock:
             data, ancillary, _, _ = sock.recvmsg(_HEADER.size, _socket.CMSG_SPACE(FDS_MOST * size),
                                                  _CLOSE_ON_EXEC | (0 if wait else _NO_WAIT))
         memories = [Memory(fd) for fd in descriptors_in(ancillary)]
