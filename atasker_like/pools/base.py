@@ -370,47 +370,57 @@ class Pool:
         """Return the id of a task of this pool."""
         return self.registry.task_id(task._number)
 
-    def cancel(self, task: Task[Any], begun: bool = True) -> bool:
+    def complete_early(self, task: Task[Any]) -> bool:
+        """See :meth:`Task.mark_completed`."""
+        return self.cancel(task, True, COMPLETED)
+
+    def cancel(self, task: Task[Any], begun: bool = True, end: int = CANCELED) -> bool:
         """See :meth:`Task.cancel`.
 
         :param begun: False leaves a task alone whose function has begun. Return True then only if
             this call has cancelled the task.
+        :param end: COMPLETED declares the task completed instead.
         """
         if self.is_reentrant():
             if begun and not task.done():
-                self.defer_to_thread(self.cancel, task)
+                self.defer_to_thread(self.cancel, task, begun, end)
                 return True
             return False
         held = task._references()     # dropped after the lock is released
         deferred: Deferred = []
         waiters = None
-        cancelled = True
+        ended = True
         try:
             with self.lock:
-                status = task._status
-                if status == COMPLETED or status == CANCELED:
+                was = task._status
+                if was == COMPLETED or was == CANCELED:
                     return False
                 if begun:
-                    task._extra_fields().cancel_requested = True
-                if status == DELAYED:
-                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
-                elif status == QUEUED and self._is_queued(task):
-                    waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
+                    extra = task._extra_fields()    # the fast paths leave such a task alone
+                    extra.cancel_requested |= end == CANCELED
+                if was == DELAYED:
+                    waiters = self.lifecycle.finish(task, end, perf_counter())
+                elif was == QUEUED and self._is_queued(task):
+                    waiters = self.lifecycle.finish(task, end, perf_counter())
                     deferred = self._removed_from_queue([task])
+                elif end == COMPLETED:
+                    deferred = self._complete_running(task)
+                    waiters = self.lifecycle.finish(task, end, perf_counter())
                 elif begun:
                     deferred = self._cancel_running(task)
                 else:
-                    cancelled = False
-                    if status == QUEUED:
+                    ended = False
+                    if was == QUEUED:
                         deferred = self._dispatch_more()      # _is_queued() has taken others back
             del held
             self.lifecycle.notify(task, waiters)
             run_deferred(deferred)
         except BaseException:
             # A task that goes on is left alone, but the accounts may need repair.
-            self.rollback.undo(*[task] if begun else (), ended=(task,))
+            undone = begun if end == CANCELED else task.done()
+            self.rollback.undo(*[task] if undone else (), ended=(task,))
             raise
-        return cancelled
+        return ended
 
     def cancel_together(self, tasks: Iterable[Task[Any]], cause: str,
                         ended: list[tuple[Task[Any], Waiters | None]], deferred: Deferred) -> int:
@@ -450,36 +460,6 @@ class Pool:
 
         Only the thread pool needs this. In the other pools a cancel is enough: this does nothing.
         """
-
-    def complete_early(self, task: Task[Any]) -> bool:
-        """See :meth:`Task.mark_completed`."""
-        if self.is_reentrant():
-            if not task.done():
-                self.defer_to_thread(self.complete_early, task)
-                return True
-            return False
-        held = task._references()
-        deferred: Deferred = []
-        waiters = None
-        try:
-            with self.lock:
-                was = task._status
-                if was == COMPLETED or was == CANCELED:
-                    return False
-                task._extra_fields()        # the fast paths of the pools leave such a task alone
-                standing = was == QUEUED and self._is_queued(task)
-                if not standing and was != DELAYED:
-                    deferred = self._complete_running(task)
-                waiters = self.lifecycle.finish(task, COMPLETED, perf_counter())
-                if standing:
-                    deferred = self._removed_from_queue([task])
-            del held
-            self.lifecycle.notify(task, waiters)
-            run_deferred(deferred)
-        except BaseException:
-            self.rollback.undo(*[task] if task.done() else (), ended=(task,))
-            raise
-        return True
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""

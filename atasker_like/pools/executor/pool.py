@@ -460,9 +460,9 @@ class ExternalPool(Pool):
 
     # -- cancel and timeout of a running task ------------------------------------------------------
 
-    def cancel(self, task: Task[Any], begun: bool = True) -> bool:
+    def cancel(self, task: Task[Any], begun: bool = True, end: int = CANCELED) -> bool:
         """See :meth:`Pool.cancel`. A prefetched call is cancelled if the executor can."""
-        cancelled = super().cancel(task, begun)
+        cancelled = super().cancel(task, begun, end)
         if cancelled or begun:
             return cancelled
         with self.lock:
