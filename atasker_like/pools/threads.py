@@ -222,13 +222,13 @@ class ThreadPool(Pool):
         lane = task._spec.lane
         if lane is None or not lane.push_parked(task):
             self.run_queue.push(task)
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
         self.run_queue.push_many(tasks)
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
-    def _dispatch_deferred(self) -> Deferred:
+    def _dispatch_more(self) -> Deferred:
         pool_threads = self._dispatch()
         deferred: Deferred = [pool_thread.wake.release for pool_thread in pool_threads]
         if any(pool_thread.thread is None for pool_thread in pool_threads):
@@ -282,7 +282,7 @@ class ThreadPool(Pool):
         self.run_queue.resync(sum(not lent for lent, _ in running),
                               [lane for lent, lane in running
                                if lane is not None and not (lent and lane.lends_slot)])
-        return self._dispatch_deferred()
+        return self._dispatch_more()
 
     # -- a pool thread -----------------------------------------------------------------------------
 
@@ -446,7 +446,7 @@ class ThreadPool(Pool):
                 if takes_next:
                     following = self._take(pool_thread)
                 else:
-                    deferred = self._dispatch_deferred()
+                    deferred = self._dispatch_more()
                 if self.backpressure.has_observers:
                     observers = self.backpressure.observe_end()
         if abandoned and error is not None:
@@ -534,9 +534,6 @@ class ThreadPool(Pool):
                 return pool_thread
         return None
 
-    def _dispatch_more(self) -> Deferred:
-        return self._dispatch_deferred()
-
     def _refusal_reason(self) -> str | None:
         if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
             return None
@@ -575,7 +572,7 @@ class ThreadPool(Pool):
                 # The function may still use its arguments. The thread refers to them, so this
                 # drops no last reference.
                 waiters = self.lifecycle.finish(task, CANCELED, perf_counter())
-                deferred = self._dispatch_deferred()
+                deferred = self._dispatch_more()
         self.lifecycle.notify(task, waiters, inline=False)
         run_deferred(deferred)
 
@@ -592,7 +589,7 @@ class ThreadPool(Pool):
         pool_thread = self._thread_of(task)
         if pool_thread is not None:
             self._abandon_task(pool_thread)
-        return self._attempt_ended(task, failure_of(task, error), pause) + self._dispatch_deferred()
+        return self._attempt_ended(task, failure_of(task, error), pause) + self._dispatch_more()
 
     def abandon_all(self) -> list[str]:
         """See :meth:`Pool.abandon_all`. The functions go on in abandoned threads."""
