@@ -203,7 +203,7 @@ class ExternalPool(Pool):
             if not self._take_back(call) and not call.revoked and call.adapter.honest:
                 call.revoked = True
                 if call.handle is not None:     # else the giver sees the mark
-                    asked.append(partial(self._cancel_quietly, call))
+                    asked.append(partial(self._cancel_call, call))
         return asked
 
     def arm_timeout(self, task: Task[Any]) -> None:
@@ -303,9 +303,9 @@ class ExternalPool(Pool):
                 one.handle = None
         for one in calls:
             if one.cancel_requested:
-                self._try_cancel(one)
+                self._cancel_call(one, warns=True)
             elif one.revoked:
-                self._cancel_quietly(one)
+                self._cancel_call(one)
 
     # -- the end of a call: the executor's threads -------------------------------------------------
 
@@ -470,7 +470,7 @@ class ExternalPool(Pool):
             if call is None or not call.ahead or call.handle is None:
                 return False
             call.cancel_requested = True
-        self._cancel_quietly(call)
+        self._cancel_call(call)
         call.cancel_requested = task.done()
         return task.status == CANCELED
 
@@ -484,21 +484,27 @@ class ExternalPool(Pool):
         asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
-        return [lambda: self._try_cancel(call)]
+        return [lambda: self._cancel_call(call, warns=True)]
 
-    def _try_cancel(self, call: Call) -> None:
+    @staticmethod
+    def _cancel_call(call: Call, warns: bool = False) -> None:
+        """Cancel a call if the executor has not begun with it.
+
+        :param warns: False if its task is final in any case, or is given back later.
+        """
         handle, task = call.handle, call.task
         if call.done:
             return
+        for other in call.bundle:
+            other.revoked = True            # they go back to the run queue
         try:
-            for other in call.bundle:
-                other.revoked = True        # they go back to the run queue
             honoured = call.adapter.cancel(handle)
         except Exception as error:
-            log.warning("the executor %s could not be asked to cancel task %s (%s): %s",
-                        call.adapter.name, task.name, task.short_id, described(error))
+            if warns:
+                log.warning("the executor %s could not be asked to cancel task %s (%s): %s",
+                            call.adapter.name, task.name, task.short_id, described(error))
             return
-        if not honoured and not call.done and not call.adapter.in_process:
+        if warns and not honoured and not call.done and not call.adapter.in_process:
             log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, "
                         "and its result counts", task.name, task.short_id, call.adapter.name)
 
@@ -509,7 +515,7 @@ class ExternalPool(Pool):
         if call is not None and not call.done:
             call.abandoned = call.cancel_requested = True
             if call.handle is not None:
-                deferred.append(partial(self._cancel_quietly, call))
+                deferred.append(partial(self._cancel_call, call))
         name = self.adapter.name if call is None else call.adapter.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s. The executor {name} cannot end a "
@@ -520,16 +526,6 @@ class ExternalPool(Pool):
         task._extra_fields().placement = None
         deferred += self._attempt_ended(task, failure_of(task, plain), pause)
         return deferred + self._dispatch_more()
-
-    @staticmethod
-    def _cancel_quietly(call: Call) -> None:
-        """Cancel an abandoned or prefetched call if the executor has not begun with it."""
-        for other in call.bundle:
-            other.revoked = True
-        try:
-            call.adapter.cancel(call.handle)
-        except Exception:               # the task is final in any case, or is given back later
-            pass
 
     def _complete_running(self, task: Task[Any]) -> Deferred:
         call = self._call_of(task)
@@ -582,7 +578,7 @@ class ExternalPool(Pool):
         ended = super().abandon_all()
         for call in left:
             if call.handle is not None:
-                self._cancel_quietly(call)
+                self._cancel_call(call)
         return ended
 
     def close(self, deadline: float | None) -> None:
