@@ -589,8 +589,10 @@ class Pool:
         self.notifier.clear()
 
     def close(self, deadline: float | None) -> None:
-        """End the threads or processes. No task is alive, or the deadline is near."""
-        raise NotImplementedError
+        """End the threads or processes. No task is alive, or the deadline is near.
+
+        The loops of coroutines belong to the supervisor or to the application, and go on.
+        """
 
     # -- overridden by the kinds of pools; all with the lock held ----------------------------------
 

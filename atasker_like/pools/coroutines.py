@@ -414,9 +414,6 @@ class CoroutinePool(Pool):
         super().reset_after_fork()
         self._running = {}
 
-    def close(self, deadline: float | None) -> None:
-        """Do nothing: the loops belong to the supervisor or to the application."""
-
 
 def _payload_of(task: Task[Any]) -> Any:
     """Return a list of the mailbox of a task's loop and its asyncio task, or None."""
