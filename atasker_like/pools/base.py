@@ -658,9 +658,7 @@ class Pool:
 
     def live_tasks(self) -> dict[str, Task[Any]]:
         """Return the live tasks by id."""
-        with self.lock:
-            tasks = list(self.registry.live.values())
-        return {task.id: task for task in tasks}
+        return {task.id: task for task in self.all_tasks()}
 
     def refuse_during_import(self) -> None:
         """Refuse a task that is to start later while a pool process imports the main module.
