@@ -84,7 +84,7 @@ class Backpressure:
             self.on_full = on_full
             self.aging = aging
             self.set_fast_limit()
-            if aging is not None and self._pool.run_queue.waiting:
+            if self._pool.run_queue.waiting:
                 self.schedule_aging()
             self.wake_submitters()
 
@@ -103,8 +103,7 @@ class Backpressure:
         reason = self._pool._refusal_reason()
         if reason is not None:
             raise TaskTimeoutError(f"task {spec.name} was not accepted: {reason}")
-        if self.aging is not None:
-            self.schedule_aging()
+        self.schedule_aging()
         run_queue = self._pool.run_queue
         return (self.max_queued is None or run_queue.waiting < self.max_queued
                 or run_queue.active < run_queue.slot_limit(spec.priority))      # it need not wait
@@ -251,13 +250,9 @@ class Backpressure:
         The submitters that wait for room in the pool are not sorted by lane, so all of them do.
         """
         with self._pool.lock:
-            while True:
-                if not lane.blocked_submitters:
-                    break
+            for _ in range(len(lane.blocked_submitters)):
                 lane.blocked_submitters.popleft().release()
-            while True:
-                if not self.blocked_submitters:
-                    break
+            for _ in range(len(self.blocked_submitters)):
                 self.blocked_submitters.popitem()[0].release()
             self._full_lanes.discard(lane)
 
@@ -278,9 +273,8 @@ class Backpressure:
     # -- aging -------------------------------------------------------------------------------------
 
     def schedule_aging(self) -> None:
-        """Make sure that the timer will check how long tasks have waited. (lock held)"""
-        if self._aging_entry is None:
-            assert self.aging is not None
+        """Make sure that the timer will check how long tasks wait, if it should. (lock held)"""
+        if self.aging is not None and self._aging_entry is None:
             self._pool.timer.start()
             self._aging_entry = self._pool.timer.call_later(self.aging, self._promote)
 

@@ -319,8 +319,7 @@ class Pool:
         with self.lock:
             if not self.lifecycle.due(task):
                 return
-            if self.backpressure.aging is not None:
-                self.backpressure.schedule_aging()
+            self.backpressure.schedule_aging()
             deferred = self._enqueue(task)
         run_deferred(deferred)
 
