@@ -99,12 +99,6 @@ class ThreadStarter:
             return error
         return None
 
-    def _any_runs(self) -> bool:
-        """Return True if a thread is running that does not wait. (lock held)"""
-        pool = self._pool
-        return any(not other.lend_depth and not other.abandoned and other not in pool._idle
-                   for other in pool._threads)
-
     def _start_failed(self, pool_thread: PoolThread, error: BaseException | None) -> None:
         """Take the task of a thread that could not start back into the run queue. (no lock)"""
         pool = self._pool
@@ -124,7 +118,8 @@ class ThreadStarter:
             if pool._idle:
                 pool_threads = pool._dispatch()      # a thread has become idle meanwhile
             # A running thread that does not wait will take a task from the run queue.
-            alone = not self._any_runs()
+            alone = all(other.lend_depth or other.abandoned or other in pool._idle
+                        for other in pool._threads)
         if pool.timer.clock() >= self._retry_at:         # one warning a retry for all tasks
             log.warning("%s could not start a thread (%s); waiting tasks go on when one of its "
                         "threads is free, and it is tried again every %s s",
