@@ -401,7 +401,7 @@ class CoroutinePool(Pool):
         if payload is None or payload[1] is None:
             return []
         mailbox, running = payload
-        return [lambda: mailbox.post(_cancel, running)]
+        return [lambda: mailbox.post(lambda _: running.cancel(), None)]
 
     _cancel_running = _complete_running = _stop
 
@@ -427,7 +427,3 @@ def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
     except (AttributeError, NotImplementedError):
         # a loop that is not asyncio's need not have it
         return False
-
-
-def _cancel(running: asyncio.Task[Any]) -> None:
-    running.cancel()
