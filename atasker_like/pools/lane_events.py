@@ -60,9 +60,7 @@ class LaneEvents:
         """Start tasks of a lane whose rate allows the next start. The timer calls it."""
         with self._pool.lock:
             lane.rate_timer_fired()
-            self._pool.run_queue.unpark_lane(lane)
-            deferred = self._pool._dispatch_more()
-        run_deferred(deferred)
+        self._reopen(lane)
 
     def ends(self, lane: Lane) -> None:
         """Forget a lane that gets no more tasks, if none of its tasks waits or runs."""
