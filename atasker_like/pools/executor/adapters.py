@@ -28,7 +28,6 @@ __all__ = ["ExecutorAdapter", "adapt"]
 
 
 _PACKAGE = __name__.partition(".")[0]
-_EXECUTORS = _PACKAGE + ".executors"
 
 
 class ExecutorAdapter:
@@ -221,9 +220,6 @@ class _MultiprocessingAdapter(ExecutorAdapter):
                                          callback=lambda value: on_done(None, value, False),
                                          error_callback=lambda error: on_done(error, None, False))
 
-    def cancel(self, handle: Any) -> bool:
-        return False
-
     def is_shut_down(self) -> bool:
         return getattr(self.executor, "_state", None) in ("TERMINATE", 2)
 
@@ -244,7 +240,7 @@ def adapt(executor: Any) -> ExecutorAdapter:
     :raises InvalidTypeError: the object is not an executor.
     """
     if (isinstance(executor, (Pool, ProcessPoolView))
-            or _is_one_of(executor, (_EXECUTORS, "ProcessExecutor"))):
+            or _is_one_of(executor, (_PACKAGE + ".executors", "ProcessExecutor"))):
         raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another "
                                "supervisor, which runs that one's tasks only; have this supervisor "
                                "make one: create_mp_pool()")
