@@ -190,9 +190,7 @@ class _LaneExecutor(Executor):
             self._check_size(pool)
         spec = TaskSpec(pool, function, self._options, self._kind,      # type: ignore[arg-type]
                         lane=self._lane)
-        if once and not keeps:
-            self._drop_function(spec)
-        self._prepare(spec)
+        self._prepare(spec, once and not keeps)
         parts.specs.watch(spec)
         if keeps:
             if len(self._specs) >= _KEPT_SPECS:
@@ -200,11 +198,11 @@ class _LaneExecutor(Executor):
             self._specs[fn] = spec
         return spec
 
-    def _drop_function(self, spec: TaskSpec) -> None:
-        """Have the only call of a spec drop its function, which may refer to much."""
+    def _prepare(self, spec: TaskSpec, drops: bool) -> None:
+        """Make a new spec suit the options of the executor.
 
-    def _prepare(self, spec: TaskSpec) -> None:
-        """Make a new spec suit the options of the executor."""
+        :param drops: True if its only call is to drop the function, which may refer to much.
+        """
 
     def _check_size(self, pool: Any) -> None:
         """Warn if the pool has fewer slots than the executor may use."""
@@ -341,10 +339,9 @@ class ThreadExecutor(_LaneExecutor, ThreadPoolExecutor):
             self._thread_numbers = count()
             self._local = threading.local()
 
-    def _drop_function(self, spec: TaskSpec) -> None:
-        spec.target = _SingleCall(spec.target, _nothing)
-
-    def _prepare(self, spec: TaskSpec) -> None:
+    def _prepare(self, spec: TaskSpec, drops: bool) -> None:
+        if drops:
+            spec.target = _SingleCall(spec.target, _nothing)
         if self._call_initializer is not None:
             spec.target = AnnouncedFunction(spec.target, self._initialize)
         if self._prefix:

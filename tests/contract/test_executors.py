@@ -408,9 +408,9 @@ def test_shutdown_of_an_executor_with_processes_of_its_own_during_a_submit_refus
     executor = ProcessExecutor(1, max_tasks_per_child=5)
     prepare = PREPARE.of(executor)
 
-    def prepare_late(spec):
+    def prepare_late(*arguments):
         join(started(executor.shutdown, False))
-        return prepare(spec)
+        return prepare(*arguments)
 
     PREPARE.put(executor, prepare_late)
     with pytest.raises(ClosedError, match="was shut down"):
