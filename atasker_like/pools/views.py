@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from os import getpid
 from threading import Semaphore, get_ident
@@ -367,18 +367,12 @@ class PoolResult:
         return all(task.state == "succeeded" for task in self._tasks)
 
 
+@lru_cache(maxsize=None)
 def _timeout_error() -> type[WaitTimeoutError]:
     """Return an error class that is both multiprocessing's TimeoutError and this package's."""
-    global _TimeoutError
-    if _TimeoutError is None:
-        from multiprocessing import TimeoutError as PoolTimeoutError
+    from multiprocessing import TimeoutError as PoolTimeoutError
 
-        _TimeoutError = type("PoolTimeoutError", (WaitTimeoutError, PoolTimeoutError),
-                             {"__module__": __name__})
-    return _TimeoutError
-
-
-_TimeoutError: type[WaitTimeoutError] | None = None
+    return type("PoolTimeoutError", (WaitTimeoutError, PoolTimeoutError), {"__module__": __name__})
 
 
 class _Results:
