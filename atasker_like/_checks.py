@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["a_kind", "callable_or_none", "count", "cut_frames", "ends_traceback",
+__all__ = ["a_kind", "callable_or_none", "count", "count_or_none", "cut_frames", "ends_traceback",
            "ends_tracebacks", "flag", "hashable", "in_seconds", "initargs", "instance", "integer",
            "keywords_of", "mapping", "nearest", "not_a_function", "number", "one_of", "plain",
            "plain_or_none", "positional", "rate", "refuse", "runs_when_called", "seconds",
@@ -54,6 +54,11 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if checked < least:
         raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {checked}")
     return checked
+
+
+def count_or_none(name: str, value: Any) -> int | None:
+    """Check an integer that is at least 1 and may be left out, and return it."""
+    return None if value is None else count(name, value)
 
 
 def instance(name: str, value: Any, kind: type[T], what: str) -> T:

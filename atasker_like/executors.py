@@ -68,8 +68,7 @@ class _LaneExecutor(Executor):
     def _open(self, supervisor: TaskSupervisor | None, max_workers: int | None,
               priority: int | None) -> None:
         supervisor = supervisor_or_default(supervisor)
-        if max_workers is not None:
-            max_workers = _checks.count("max_workers", max_workers)
+        max_workers = _checks.count_or_none("max_workers", max_workers)
         self._options = TaskOptions(priority=priority)
         #: Referred to, as a supervisor ends when nothing refers to it.
         self._supervisor: TaskSupervisor | None = supervisor
@@ -449,13 +448,11 @@ class ProcessExecutor(_LaneExecutor):
                     f"{given[0]} and supervisor exclude each other: it is an option of processes, "
                     "and those of the supervisor are shared; give it to set_mp_pool() of the "
                     "supervisor, or leave supervisor out")
-            if max_workers is not None:
-                max_workers = _checks.count("max_workers", max_workers)
-            if max_tasks_per_child is not None:
-                max_tasks_per_child = _checks.count("max_tasks_per_child", max_tasks_per_child)
+            max_workers = _checks.count_or_none("max_workers", max_workers)
+            limit = _checks.count_or_none("max_tasks_per_child", max_tasks_per_child)
             supervisor = TaskSupervisor(f"executor-{next(_numbers)}")
-            supervisor.create_mp_pool(max_workers, initializer, initargs, max_tasks_per_child,
-                                      mp_context, serializer=serializer)
+            supervisor.create_mp_pool(max_workers, initializer, initargs, limit, mp_context,
+                                      serializer=serializer)
         self._open(supervisor, max_workers, priority)
         pool: Any = self._lane.pool
         self._max_workers = max_workers or int(pool.run_queue.slots)

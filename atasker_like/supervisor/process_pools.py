@@ -163,8 +163,7 @@ class ProcessPools:
         if self.external is not None:
             self.use(None)
         plain_or_none("initializer", initializer, "call asyncio.run() in a plain function")
-        if maxtasksperchild is not None:
-            maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
+        maxtasksperchild = _checks.count_or_none("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
             if not has_method(context, "get_start_method"):
                 raise InvalidTypeError("context takes a multiprocessing context or the name of a "
