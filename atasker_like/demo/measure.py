@@ -5,6 +5,8 @@ computed from the tasks, exactly, and the pools are not observed while they run.
 """
 from __future__ import annotations
 
+from array import array
+
 from ..supervisor.stats import percentile
 
 TYPE_CHECKING = False
@@ -29,7 +31,8 @@ class PoolUse:
     def __init__(self, began: float) -> None:
         self.interval: float = _INTERVAL
         self._began = began         # a perf_counter reading, as the tasks' times are
-        self._busy: dict[str, list[float]] = {THREADS: [], PROCESSES: []}     # seconds, by interval
+        #: The start of a task, its end, the start of another one, and so on.
+        self._times = {THREADS: array("d"), PROCESSES: array("d")}
 
     def add(self, pool: str, result: TaskResult) -> None:
         """Count the time that a task occupied a slot."""
@@ -38,18 +41,8 @@ class PoolUse:
         start = max(0.0, result.started_at - self._began)
         end = max(start, result.finished_at - self._began)
         while end >= self.interval * _ENTRIES:
-            self._coarsen()
-        busy = self._busy[pool]
-        for entry in range(int(start / self.interval), int(end / self.interval) + 1):
-            if entry >= len(busy):
-                busy += [0.0] * (entry + 1 - len(busy))
-            busy[entry] += (min(end, (entry + 1) * self.interval)
-                            - max(start, entry * self.interval))
-
-    def _coarsen(self) -> None:
-        self.interval *= 2
-        for pool, busy in self._busy.items():
-            self._busy[pool] = [sum(busy[entry:entry + 2]) for entry in range(0, len(busy), 2)]
+            self.interval *= 2
+        self._times[pool].extend((start, end))
 
     def slots(self, pool: str, until: float) -> list[float]:
         """Return how many slots were occupied in each interval on average.
@@ -57,15 +50,20 @@ class PoolUse:
         :param until: the perf_counter reading at which the last interval ends.
         """
         seconds = max(until - self._began, 1e-9)
-        busy = self._busy[pool]
-        busy = busy + [0.0] * (int(seconds / self.interval) + 1 - len(busy))
+        starts = [entry * self.interval for entry in range(int(seconds / self.interval) + 1)]
+        busy = [0.0] * len(starts)
+        ends = iter(self._times[pool])
+        for start, end in zip(ends, ends):
+            for entry in range(int(start / self.interval), int(end / self.interval) + 1):
+                busy[entry] += min(end, starts[entry] + self.interval) - max(start, starts[entry])
         # The last interval may not be over yet.
-        return [used / max(min(self.interval, seconds - entry * self.interval), 1e-9)
-                for entry, used in enumerate(busy)]
+        return [used / max(min(self.interval, seconds - start), 1e-9)
+                for start, used in zip(starts, busy)]
 
     def mean(self, pool: str, until: float) -> float:
         """Return how many slots were occupied on average."""
-        return sum(self._busy[pool]) / max(until - self._began, 1e-9)
+        times = self._times[pool]
+        return (sum(times[1::2]) - sum(times[::2])) / max(until - self._began, 1e-9)
 
 
 def spread(seconds: Iterable[float]) -> dict[str, float | None]:
@@ -111,9 +109,7 @@ class Tally:
 
 def _greater(one: tuple[str, int] | None, other: tuple[str, int]) -> tuple[str, int]:
     """Return the pair with the larger number; of equals the one whose path sorts first."""
-    if one is None or (-other[1], other[0]) < (-one[1], one[0]):
-        return other
-    return one
+    return min(one or other, other, key=lambda pair: (-pair[1], pair[0]))
 
 
 def describe(error: Any) -> str:

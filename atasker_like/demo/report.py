@@ -28,18 +28,9 @@ _PLAIN = " .:-=+*#@"
 
 def print_json(data: dict[str, Any]) -> None:
     """Print one JSON object, in ASCII whatever the encoding of stdout is."""
-    print(json.dumps(_rounded(data), indent=2))
-
-
-def _rounded(value: Any) -> Any:
-    """Cut floats to microseconds: there is no more in them."""
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return value
+    # Floats are cut to microseconds: there is no more in them.
+    rounded = json.loads(json.dumps(data), parse_float=lambda text: round(float(text), 6))
+    print(json.dumps(rounded, indent=2))
 
 
 def print_text(data: dict[str, Any], title: str) -> None:
@@ -47,20 +38,16 @@ def print_text(data: dict[str, Any], title: str) -> None:
     if sys.stdout is None:      # closed
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+
+    def shown(text: str) -> str:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
     terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size().columns - 1 if terminal else 80
-    layout = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), data["path"])
-    text = "\n".join(layout.lines(data, title))
+    ramp = _BLOCKS if shown(_BLOCKS) == _BLOCKS else _PLAIN
+    layout = _Text(max(30, min(_WIDEST, columns)), terminal, ramp, data["path"])
     # Names of files may hold anything.
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def _ramp(encoding: str) -> str:
-    try:
-        _BLOCKS.encode(encoding)
-    except (UnicodeError, LookupError):
-        return _PLAIN
-    return _BLOCKS
+    print(shown("\n".join(layout.lines(data, title))))
 
 
 class _Text:

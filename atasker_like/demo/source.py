@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,13 +57,8 @@ def count_definitions(data: bytes) -> tuple[int, int]:
     """
     import ast
 
-    functions = classes = 0
-    for node in _statements(_parse(data)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            functions += 1
-        elif isinstance(node, ast.ClassDef):
-            classes += 1
-    return functions, classes
+    kinds = Counter(map(type, _statements(_parse(data))))
+    return kinds[ast.FunctionDef] + kinds[ast.AsyncFunctionDef], kinds[ast.ClassDef]
 
 
 def count_names(path: str) -> int:
@@ -79,13 +75,10 @@ def longest_function(path: str) -> tuple[str, int, int] | None:
     """
     import ast
 
-    longest = None
-    for node in _statements(_parse(read_source(path)[0])):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            if longest is None or lines > longest[2]:
-                longest = node.name, node.lineno, lines
-    return longest
+    functions = ((node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1)
+                 for node in _statements(_parse(read_source(path)[0]))
+                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    return max(functions, key=lambda function: function[2], default=None)
 
 
 def _parse(data: bytes) -> ast.Module:
