@@ -56,7 +56,7 @@ def _execute(statement: ast.stmt, names: dict[str, Any], package: str) -> None:
 
 def _imported(home: str, name: str) -> Any:
     if home == "typing_extensions":     # which need not be installed
-        return getattr(sys.modules.get(home) or import_module("typing"), name)
+        return getattr(sys.modules.get(home), name, None) or getattr(import_module("typing"), name)
     if home.startswith(__name__.partition(".")[0]):
         return names_of(home)[name]
     return getattr(import_module(home), name)

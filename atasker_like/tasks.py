@@ -26,10 +26,9 @@ from .waiting import shows_progress, watch_tasks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from typing import (Any, Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Protocol,
-                        Sequence, overload)
 
-    from typing_extensions import Self, Unpack
+    from typing_extensions import (Any, Callable, Coroutine, Generator, Iterable, Iterator, Mapping,
+                                   Protocol, Self, Sequence, Unpack, overload)
 
     from ._checks import Seconds
     from ._generics import A, A_contra, B, B_contra, C, C_contra, Q, R, R_co, Ts

@@ -30,9 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, AsyncIterable, Callable, Iterable, TypeVar, overload
 
-    from typing_extensions import Unpack
+    from typing_extensions import Any, AsyncIterable, Callable, Iterable, TypeVar, Unpack, overload
 
     from .._checks import Seconds
     from .._generics import A, B, Q, R, T, Ts

@@ -11,9 +11,7 @@ from .calls import check_names, merge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable, Iterable, Protocol
-
-    from typing_extensions import Unpack
+    from typing_extensions import Any, Awaitable, Callable, Iterable, Protocol, Unpack
 
     from ..options import Options
     from .handles import TaskHandle

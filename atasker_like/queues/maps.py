@@ -19,10 +19,8 @@ from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator,
-                        TypeVar, overload)
-
-    from typing_extensions import Unpack
+    from typing_extensions import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable,
+                                   Iterator, TypeVar, Unpack, overload)
 
     from .._checks import Seconds
     from .._generics import A, B, R, T, Ts

@@ -3,10 +3,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Protocol,
-                        Sequence, Tuple, Union)
-
-    from typing_extensions import Literal, Unpack
+    from typing_extensions import (Any, AsyncIterable, Callable, Coroutine, Iterable, Literal,
+                                   Mapping, Protocol, Sequence, Tuple, Union, Unpack)
 
     from .._generics import A, A_contra, B, B_contra, R, R_co, Ts
     from .._progress import ShowProgress

@@ -19,9 +19,8 @@ from .steps import drive
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Iterable, TypeVar, overload
 
-    from typing_extensions import Unpack
+    from typing_extensions import Any, Callable, Iterable, TypeVar, Unpack, overload
 
     from .._checks import Seconds
     from .._generics import A, B, Q, R, Ts

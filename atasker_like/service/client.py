@@ -25,9 +25,7 @@ from .wire import MAX_MESSAGE, encode, encode_request, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple, overload
-
-    from typing_extensions import Literal
+    from typing_extensions import Any, Dict, Literal, Optional, Tuple, overload
 
     from .addresses import AddressLike
     from .task import AnyResult, TaskResultOk

@@ -12,9 +12,7 @@ from .wire import decode, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
-
-    from typing_extensions import TypeVar
+    from typing_extensions import Any, Callable, TypeVar
 
     T = TypeVar("T", default=Any)
 

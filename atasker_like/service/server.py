@@ -28,9 +28,8 @@ from .wire import MAX_MESSAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
 
-    from typing_extensions import TypedDict, Unpack
+    from typing_extensions import Any, TypedDict, Unpack
 
     from .._checks import Seconds
     from .addresses import AddressLike

@@ -30,9 +30,7 @@ from .wire import shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, TypeVar
-
-    from typing_extensions import Unpack
+    from typing_extensions import Any, Callable, TypeVar, Unpack
 
     from ..constants import TaskType
     from ..engine.lanes import Lane

@@ -25,9 +25,7 @@ from .wire import MAX_MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Coroutine, TypeVar, overload
-
-    from typing_extensions import Literal
+    from typing_extensions import Any, Coroutine, Literal, TypeVar, overload
 
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor

@@ -13,9 +13,7 @@ from .codecs.schema import check_fields, codec_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, Type, TypeVar, Union
-
-    from typing_extensions import NoReturn, dataclass_transform
+    from typing_extensions import Any, ClassVar, NoReturn, Type, TypeVar, Union, dataclass_transform
 
     AnyResult = Union["TaskResultOk", "TaskResultError"]
     T = TypeVar("T", bound="Task")

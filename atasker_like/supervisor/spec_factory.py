@@ -18,9 +18,7 @@ from ..options import TaskOptions, check_lane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping, Sequence
-
-    from typing_extensions import Unpack
+    from typing_extensions import Any, Callable, Mapping, Sequence, Unpack
 
     from .._checks import Seconds
     from ..options import LaneSettings

@@ -4,9 +4,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from typing import Any, Callable, Mapping
 
-    from typing_extensions import Literal, TypedDict
+    from typing_extensions import Any, Callable, Literal, Mapping, TypedDict
 
     from .._checks import Seconds
     from ..loops import ALoop
