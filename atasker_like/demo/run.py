@@ -21,6 +21,7 @@ from time import perf_counter
 from .._progress import ProgressBar
 from ..constants import TASK_HIGH, TASK_LOW, TT_MP
 from ..errors import PoolBrokenError, ProcessDiedError
+from ..supervisor.attributes import SIZES
 from ..tasks import background_task, co_mp_apply, task_supervisor
 from ..waiting import as_completed
 from . import report, source
@@ -163,7 +164,7 @@ class _Demo:
         result = delayed.wait()
         self.use.add(THREADS, result)
         delay = {"asked": DELAY, "actual": waited(result), "files": result.value}
-        return self._data(overtaking, coroutine, delay)
+        return {**self._data(), "overtaking": overtaking, "delay": delay, "coroutine": coroutine}
 
     def _glance(self) -> int:
         """The delayed task: how many files are done by now."""
@@ -258,15 +259,11 @@ class _Demo:
         return {"path": path, "definitions": definitions, "seconds": perf_counter() - began,
                 "longest": longest and dict(zip(("name", "line", "lines"), longest))}
 
-    def _data(self, overtaking: dict[str, Any], coroutine: dict[str, Any] | None,
-              delay: dict[str, Any]) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         tally, now = self.tally, perf_counter()
         info, stats = task_supervisor.get_info(tt=False), task_supervisor.stats()
-        slots = {
-            THREADS: info.thread_pool_size + info.thread_reserve_normal + info.thread_reserve_high,
-            PROCESSES: ((info.mp_pool_size or 0) + (info.mp_reserve_normal or 0)
-                        + (info.mp_reserve_high or 0)),
-        }
+        slots = {pool: sum(getattr(info, f"{name}_{size}") or 0 for size in SIZES)
+                 for pool, name in ((THREADS, "thread"), (PROCESSES, "mp"))}
         return {
             "python": python_version(), "seconds": now - self.began, "files": len(self.paths),
             "lines": tally.lines,
@@ -281,7 +278,6 @@ class _Demo:
                 for pool in (THREADS, PROCESSES)}},
             "waiting": {**spread(self.waiting[THREADS] + self.waiting[PROCESSES]),
                         **{pool: spread(seconds) for pool, seconds in self.waiting.items()}},
-            "overtaking": overtaking, "delay": delay, "coroutine": coroutine,
         }
 
 
