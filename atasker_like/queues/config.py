@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import count, ends_traceback, integer, one_of, plain_or_none, seconds_or_none
+from .._checks import a_kind, count, ends_traceback, integer, one_of, plain_or_none, seconds_or_none
 from ..constants import TASK_NORMAL
 from ..options import unknown_option
 from ..tasks import supervisor_or_default
@@ -62,8 +62,7 @@ class QueueConfig:
 
     def _label(self) -> str:
         """Return the name of its class with an article, for messages."""
-        name = type(self).__name__
-        return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
+        return a_kind(self)
 
     def _checked_initializer(self, initializer: Any) -> Any:
         return plain_or_none("initializer", initializer,
