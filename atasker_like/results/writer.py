@@ -195,9 +195,7 @@ class ResultWriter:
     def _look_up(self, task_id: str) -> Task[Any] | str | None:
         with self._lock:
             collected = self._collect()
-            found: Task[Any] | str | None = self._waiting.get(task_id)
-            if found is None:
-                found = self._writing.get(task_id)
+            found = self._waiting.get(task_id) or self._writing.get(task_id)
         del collected
         return found
 
@@ -292,8 +290,9 @@ class ResultWriter:
                 self._start_thread()
             thread = self._thread
         self._wake()
-        if thread is not None and not self._join(thread, began, deadline):
-            held = self._held()
+        ended = thread is None or self._join(thread, began, deadline)
+        held = self._held()
+        if not ended:
             if held:
                 log.error("%d result(s) of supervisor %s were not stored before its end: a write() "
                           "of the result backend has not ended; give what it calls a timeout",
@@ -302,8 +301,7 @@ class ResultWriter:
                 log.warning("an address that is no more stays in the store of supervisor %s: a "
                             "delete() of the result backend has not ended; give what it calls a "
                             "timeout", self.supervisor_id)
-            return held
-        return self._held()
+        return held
 
     def _join(self, thread: threading.Thread, began: float, deadline: float | None) -> bool:
         """Wait for the end of the thread, and return True if it has ended.
