@@ -14,6 +14,7 @@ import math
 import operator
 import typing
 import uuid
+from functools import partial
 
 from ..._inspect import has_method
 from .codec import SCALARS, Codec, FieldError, mismatch
@@ -147,10 +148,6 @@ def _parse_decimal(value: Any) -> decimal.Decimal:
     return decimal.Decimal(value)
 
 
-def _parse_timedelta(value: float) -> datetime.timedelta:
-    return datetime.timedelta(seconds=value)
-
-
 def _format_timedelta(value: datetime.timedelta) -> float:
     if not value.microseconds:
         return value.days * 86400 + value.seconds
@@ -159,14 +156,6 @@ def _format_timedelta(value: datetime.timedelta) -> float:
         raise FieldError("takes a timedelta that is exact in seconds as a float",
                          f", not {value!r}")
     return seconds
-
-
-def _parse_bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _format_bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode("ascii")
 
 
 class _AnyCodec(Codec):
@@ -206,8 +195,10 @@ SIMPLE: dict[Any, Codec] = {
     bool: _ExactCodec("bool", bool, "true or false", "True or False"),
     type(None): _ExactCodec("None", type(None), "null", "None", 0),
     float: _FloatCodec("float", 3),
-    bytes: _ConvertedCodec("bytes", (bytes, bytearray), "bytes as base64 text", _parse_bytes,
-                           _format_bytes, python_name="bytes"),
+    bytes: _ConvertedCodec("bytes", (bytes, bytearray), "bytes as base64 text",
+                           partial(base64.b64decode, validate=True),
+                           lambda value: base64.b64encode(value).decode("ascii"),
+                           python_name="bytes"),
     datetime.datetime: _ConvertedCodec("datetime", datetime.datetime,
                                        "a date and time in ISO 8601",
                                        _parse_iso(datetime.datetime), datetime.datetime.isoformat),
@@ -216,8 +207,8 @@ SIMPLE: dict[Any, Codec] = {
     datetime.time: _ConvertedCodec("time", datetime.time, "a time in ISO 8601",
                                    _parse_iso(datetime.time), datetime.time.isoformat),
     datetime.timedelta: _ConvertedCodec("timedelta", datetime.timedelta, "a number of seconds",
-                                        _parse_timedelta, _format_timedelta, (int, float),
-                                        "a timedelta"),
+                                        partial(datetime.timedelta, 0), _format_timedelta,
+                                        (int, float), "a timedelta"),
     decimal.Decimal: _ConvertedCodec("Decimal", decimal.Decimal, "a decimal number as text",
                                      _parse_decimal, str, (str, int), "a Decimal"),
     uuid.UUID: _ConvertedCodec("UUID", uuid.UUID, "a UUID", uuid.UUID),
