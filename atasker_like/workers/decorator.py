@@ -16,14 +16,10 @@ from .kinds import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundInte
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
+    from typing_extensions import Any, Callable, Coroutine, Iterable, Protocol, Unpack, overload
 
-    from typing_extensions import Unpack
-
-    from .._generics import P
+    from .._generics import P, R
     from .signatures import EventOptions, IntervalOptions, QueueOptions, WorkerOptions
-
-    R = TypeVar("R")
 
     class MakesWorker(Protocol):
         """The decorator that ``background_worker(**options)`` returns."""
