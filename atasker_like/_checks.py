@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["a_kind", "callable_or_none", "count", "count_or_none", "cut_frames", "ends_traceback",
-           "ends_tracebacks", "flag", "hashable", "in_seconds", "initargs", "instance", "integer",
-           "keywords_of", "mapping", "nearest", "not_a_function", "number", "one_of", "plain",
-           "plain_or_none", "positional", "rate", "refuse", "runs_when_called", "seconds",
-           "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     Parsers = dict[str, ArgumentParser]
 
-__all__ = ["SHELLS", "script"]
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -7,7 +7,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Sequence
 
-__all__ = ["columns_of", "cut", "duration", "show", "table"]
 
 #: The columns to which the first cell of a row is cut, at most and at least.
 _WIDEST, _NARROWEST = 40, 8

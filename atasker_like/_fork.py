@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     class Resettable(Protocol):
         def _reset_after_fork(self) -> None: ...
 
-__all__ = ["forget_imports_of_other_threads", "register"]
 
 _registered: WeakSet[Resettable] = WeakSet()
 

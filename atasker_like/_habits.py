@@ -16,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
-__all__ = ["Absent", "Handle", "NoExecutor", "check_callback", "dir_without_absent"]
-
 
 class Absent:
     """A name that a class does not have, with the advice that reading it gives.

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["names_of"]
 
 _known: dict[str, dict[str, Any]] = {}
 

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .constants import TaskType
 
-__all__ = ["PREFIX", "make_prefix", "new_id", "short_id"]
 
 #: Digits of an id before the number.
 PREFIX = 20

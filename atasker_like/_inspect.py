@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any, Callable, Iterable, Mapping
 
-__all__ = ["accepted_keywords", "accepts_keyword", "add_names", "address_of", "attribute_of",
-           "call_on_error", "class_name", "context_of", "copy_metadata", "described",
-           "generator_kind", "has_method", "is_a", "is_coroutine_function", "is_interrupt",
-           "lookup", "module_of", "name_of", "names_keyword", "open_parameters", "origin_of",
-           "plain_traceback", "qualified_names", "qualname_of", "set_context", "shown",
-           "signature_error", "signature_of", "text_of", "traceback_of", "traceback_text",
-           "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 

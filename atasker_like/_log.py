@@ -11,8 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["log", "set_debug"]
-
 
 class _Log:
     """The logger ``atasker_like``, whose methods raise nothing.

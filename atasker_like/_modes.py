@@ -4,8 +4,6 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["legacy", "main_file", "start_folder"]
-
 #: True between ``legacy.install()`` and ``legacy.uninstall()``: the package acts as atasker does.
 legacy = False
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     #: Shows the numbers of a watch.
     Display = Union["ProgressBar", "_Calls"]
 
-__all__ = ["ProgressBar", "check_progress", "display_of"]
 
 #: Seconds between two drawings of a bar, between two if only the time changes, between two lines.
 BAR_EVERY = 0.1

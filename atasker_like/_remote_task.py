@@ -8,8 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["RemoteTaskView"]
-
 
 class RemoteTaskView(Attempt):
     """The running task, in the other process in which its function runs."""

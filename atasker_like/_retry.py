@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ._checks import Seconds
 
-__all__ = ["Attempt", "plain_number"]
-
 
 class Attempt:
     """The part of a task that its function uses: the number of attempts left, and ``retry()``.

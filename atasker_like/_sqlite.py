@@ -7,8 +7,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["keep_log"]
-
 
 def keep_log(database: sqlite3.Connection, patience: float) -> None:
     """Put a file in WAL mode, for good.

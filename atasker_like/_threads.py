@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["PackageThread", "follow_thread_class", "start_thread"]
 
 #: Whether this interpreter allows daemon threads. Before Python 3.12 each one does.
 DAEMON: bool = getattr(_thread, "daemon_threads_allowed", lambda: True)()

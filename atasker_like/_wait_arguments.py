@@ -14,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["TaskView", "TaskViews", "as_tasks", "find_tasks", "refusal"]
-
 
 class TaskView(Generic[T_co]):
     """The base of objects that stand for a task, such as the handle of a queue."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
         def take(self) -> Any: ...
         def close(self) -> None: ...
 
-__all__ = ["Watch"]
-
 
 class Watch:
     """Counts the ends, failures, retries and reports of tasks, and has the numbers shown.

@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-__all__ = ["print_json", "print_text"]
 
 _LABEL = 13         # columns of the label before a value
 _WIDEST = 100       # lines get no longer than this on any terminal

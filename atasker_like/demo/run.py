@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..tasks import BoundTask
 
-__all__ = ["DemoError", "run"]
 
 #: Files that are read, and parsed, at once: enough to use all slots, and few texts in memory.
 AHEAD = 32

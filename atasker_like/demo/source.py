@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import ast
     from typing import Callable, Collection, Iterator
 
-__all__ = ["count_definitions", "count_names", "find_sources", "longest_function", "read_source"]
 
 #: The fields of syntax tree nodes that hold statements. A definition is a statement, so that
 #: expressions, the larger part of a tree, need not be walked.

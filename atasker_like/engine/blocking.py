@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["EventView", "Latch", "without_blocking", "block", "deadline_of", "deadline_of_stop",
-           "remaining"]
-
 
 def deadline_of(timeout: Seconds | None) -> float | None:
     """Return the deadline of a wait, by the monotonic clock.

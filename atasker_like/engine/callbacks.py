@@ -36,8 +36,6 @@ if TYPE_CHECKING:
         def done(self) -> bool: ...
         def _extra_fields(self) -> Any: ...
 
-__all__ = ["add_callback", "call_back", "call_callbacks", "call_late"]
-
 
 def add_callback(task: CallbackTask, callback: Callback, first: bool = False) -> bool:
     """Add a done callback. Return False, without adding it, if the task has ended.

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task",
-           "current_task", "report_progress", "running_loop"]
-
 
 def _make_current() -> Any:
     class Current(threading.local):

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     Deferred = List[Callable[[], None]]
 
-__all__ = ["run_and_launch", "run_deferred"]
-
 
 def run_deferred(calls: Iterable[Callable[[], None]]) -> None:
     """Make the calls, in order. (no lock)"""

@@ -67,7 +67,6 @@ else:
         def __class_getitem__(cls, item):
             return Future
 
-__all__ = ["FutureView"]
 
 STARTED = int(TaskStatus.STARTED)
 COMPLETED = int(TaskStatus.COMPLETED)

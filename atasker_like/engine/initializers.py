@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, MutableMapping, Sequence
 
-__all__ = ["call_initializer", "check_async_initializer", "check_initializer", "initializing"]
 
 #: The lanes of the queues whose initializers are being called, by the task, or the asyncio task,
 #: that makes the call. Each operation is a single step, so no lock is needed.

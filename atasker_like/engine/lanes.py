@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         @property
         def lane_events(self) -> LaneEvents: ...
 
-__all__ = ["LANE_ENTRY", "Lane", "LaneEntry"]
 
 #: The status of an entry; no task has it.
 LANE_ENTRY = 1

@@ -76,8 +76,6 @@ if TYPE_CHECKING:
         def arm_timeout(self, task: Task[Any]) -> None: ...
         def refuse_during_import(self) -> None: ...
 
-__all__ = ["ALLOWED", "Lifecycle", "before_end_of", "drop_outcome", "failure_of",
-           "is_cancellation", "report_late_error", "retry_pause", "run_callback"]
 
 #: The states in which each event may come. A final state stays, whatever comes.
 ALLOWED: dict[str, tuple[int, ...]] = {

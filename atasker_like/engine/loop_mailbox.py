@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, MutableMapping
 
 
-__all__ = ["FutureWaiter", "LoopMailbox", "mailbox_of"]
-
-
 def _after_fork() -> None:
     # The only thread of a forked process is no pool thread, even if it was one in the parent.
     global _mailboxes_lock

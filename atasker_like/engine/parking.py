@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
-__all__ = ["PARK_TIMEOUT", "ParkingLot"]
-
-
 #: Seconds that a parked pool thread sleeps before it tries again without having been woken.
 PARK_TIMEOUT = 0.005
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..constants import TaskType
     from .task import Task
 
-__all__ = ["Registry", "prefix_of"]
 
 #: After this many tasks, their table is shrunk when no task is alive.
 COMPACT_AFTER = 100_000

@@ -7,7 +7,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["observers"]
 
 #: Each is called with the task at each report of progress and at each retry, of any task. The lock
 #: of the pool is held, so an observer only appends and wakes.

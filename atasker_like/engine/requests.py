@@ -7,7 +7,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["request_accepted", "request_begins", "request_ends"]
 
 #: By id, the task that waits for the answer to a request, or None, and its wait in the graph.
 _requests: dict[str, tuple[Any, graph.Wait | None]] = {}

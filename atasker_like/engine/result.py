@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Mapping
 
-__all__ = ["Failure", "TaskResult", "log_unseen", "see_failure", "with_cause", "with_traceback",
-           "without_first"]
-
 
 def without_first(traceback: Any) -> Any:
     """Return the traceback without the pool's own frame, which would keep the task alive."""

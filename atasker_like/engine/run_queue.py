@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .spec import TaskSpec
     from .task import Task
 
-__all__ = ["RunQueue"]
 
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
 

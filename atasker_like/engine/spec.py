@@ -45,8 +45,6 @@ if TYPE_CHECKING:
         def add(self, call: Any) -> None: ...
         def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None: ...
 
-__all__ = ["AnnouncedFunction", "ClassTask", "Decorated", "TaskSpec", "undecorated"]
-
 
 class AnnouncedFunction:
     """A function with a second one that is called before it, in the same thread."""

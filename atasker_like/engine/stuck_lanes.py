@@ -7,7 +7,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["stuck_lanes"]
 
 QUEUED = int(TaskStatus.QUEUED)
 

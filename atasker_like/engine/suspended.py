@@ -5,8 +5,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["waits_plainly"]
-
 
 def waits_plainly(running: Any, future: Any) -> bool:
     """Return True if an asyncio task waits for a future outside of any ``with`` block.

@@ -5,8 +5,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["ExtraFields", "Positions", "cancelled_text", "index_of"]
-
 
 class ExtraFields:
     """Attributes that few tasks need, made on demand. The lock of the pool guards them."""

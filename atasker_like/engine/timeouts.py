@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
         def _expired(self, task: Task[Any], deadline: float) -> None: ...
 
-__all__ = ["Timeouts"]
-
 
 class _Group:
     """The running attempts with the same timeout."""

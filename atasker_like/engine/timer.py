@@ -33,7 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["Timer", "TimerEntry"]
 
 #: ``Timer._until`` while the thread is awake: it checks the incoming before it sleeps.
 AWAKE = float("-inf")

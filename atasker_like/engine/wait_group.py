@@ -21,8 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
-__all__ = ["WaitGroup"]
-
 
 class _GroupCall(WaitedCall):
     """A call of a group, for the graph of waits."""

@@ -9,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-__all__ = ["describe"]
-
 
 def describe(circle: Sequence[tuple[Any, Any]]) -> str:
     """Return a message about a circle of waits, with advice.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Waited]"]
 
-__all__ = ["ExecutorWait", "RunWait", "UnconfirmedWait", "Wait", "WaitedCall", "named"]
-
 
 class Wait:
     """One wait of a thread. Its task waits, or code of no task in a thread that runs a loop.

@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
     Waiters = List[Callable[[], None]]
 
-__all__ = ["Backpressure"]
-
 
 class Backpressure:
     """The limits of one pool, and its blocked submitters."""

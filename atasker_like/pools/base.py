@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
     Waiters = List[Callable[[], None]]
 
-__all__ = ["Pool"]
-
 
 class Pool:
     """Tasks of one kind, and the threads, processes or loops that run them.

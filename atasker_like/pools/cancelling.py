@@ -23,8 +23,6 @@ if TYPE_CHECKING:
                             ended: list[tuple[Task[Any], Waiters | None]],
                             deferred: Deferred) -> int: ...
 
-__all__ = ["cancel_many", "cancel_unstarted"]
-
 
 def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
     """Cancel tasks whose functions have not begun, from the last to the first."""

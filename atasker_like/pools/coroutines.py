@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
 
-__all__ = ["CoroutinePool"]
-
 
 #: An asyncio task can make its first step when it is made.
 _EAGER_STEPS = sys.version_info >= (3, 12)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
         def tasks_of(self, lane: Lane) -> list[Task[Any]]: ...
         def _run_uninterruptible(self, call: Callable[..., None], *arguments: Any) -> None: ...
 
-__all__ = ["LaneEvents"]
-
 
 class LaneEvents:
     """Starts tasks and admits submitters as the lanes of one pool allow.

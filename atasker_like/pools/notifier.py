@@ -32,8 +32,6 @@ if TYPE_CHECKING:
         def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None: ...
         def _dispatch_more(self) -> Deferred: ...
 
-__all__ = ["Notifier"]
-
 
 class Notifier:
     """Makes these calls for one pool."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
         def _lend(self, pool_thread: PoolThread) -> None: ...
         def _reclaim(self, pool_thread: PoolThread) -> None: ...
 
-__all__ = ["PoolThread"]
-
 
 class PoolThread:
     """A thread of the pool. The pool's lock guards its fields; ``task`` may be read without it."""

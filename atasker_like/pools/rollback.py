@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         def _was_dispatched(self, task: Task[Any]) -> bool: ...
         def _resync(self, tasks: set[Task[Any]]) -> Deferred: ...
 
-__all__ = ["Rollback"]
 
 #: More frames than undoing a submission needs. Before 3.10, Python grants 50 frames beyond the
 #: limit after it has raised, and aborts the process at the next one.

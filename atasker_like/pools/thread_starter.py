@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         def _dispatch(self) -> list[PoolThread]: ...
         def _assign(self, task: Task[Any]) -> PoolThread: ...
 
-__all__ = ["ThreadStarter"]
 
 #: Seconds until a pool that could not start a thread tries again.
 START_RETRY = 0.1

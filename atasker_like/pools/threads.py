@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
     from .base import Waiters
 
-__all__ = ["ThreadPool"]
 
 #: Idle threads kept by a pool whose size is unlimited.
 UNLIMITED_KEEPS = 64

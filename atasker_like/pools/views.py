@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from ..engine.future import FutureView
     from .base import Pool
 
-__all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView"]
 
 #: The most functions whose specs are kept.
 _KEPT_SPECS = 256

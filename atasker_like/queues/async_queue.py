@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound="AsyncQueue")
 
-__all__ = ["AsyncQueue"]
-
 
 class _RoomWaiter(FutureWaiter):
     """Blocks a coroutine that submits, as a lock blocks a thread."""

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from ..engine.result import TaskResult
     from .steps import Steps, Wait
 
-__all__ = ["TaskQueue"]
 
 #: The rounds in which a wait finds new tasks before it warns.
 MANY_ROUNDS = 10_000

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
                           args: tuple[Any, ...], keywords: dict[str, Any] | None) -> Any: ...
 
-__all__ = ["QueueTask"]
 
 _NAMES = frozenset(TaskOptions.__slots__)
 

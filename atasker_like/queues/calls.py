@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "Keyed", "OF_A_CALL", "PLAIN", "InitializedCall", "InitializerState",
-           "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors",
-           "unknown_keyword"]
 
 #: The default priority of a task of a queue. Lower runs first.
 DEFAULT_PRIORITY = 3

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .calls import Call
 
-__all__ = ["Checkpoint"]
 
 #: The path of a checkpoint without a file.
 _MEMORY = ":memory:"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..supervisor.supervisor import TaskSupervisor
     from .signatures import FailPolicy, Mode, OnTimeout
 
-__all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig"]
 
 FAIL_POLICIES = ("continue", "fail_first")
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 else:
     H_co = None
 
-__all__ = ["SyncTaskGroup", "TaskGroup"]
-
 
 class _Group(TaskViews[H_co]):
     """A sequence of handles, in the order in which their tasks were submitted."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     H = TypeVar("H", bound="_Handle[Any]")
 
-__all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "make_handles"]
-
 
 def result_of(task: Task[T]) -> TaskResult[T]:
     """Return the result of a task of a queue, and mark its error as seen."""

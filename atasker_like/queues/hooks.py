@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .submission import Submitter
 
-__all__ = ["Hooks", "PendingHooks", "call_after_hooks", "log_hook"]
-
 
 class Hooks:
     """The calls that a lane makes for the tasks of a queue.

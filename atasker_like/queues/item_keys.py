@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["ItemKeys", "digest_of", "item_keys", "spell"]
 
 #: The remedy for a key that is refused.
 _RETURN = "return a string, a number, or a tuple of these"

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 else:
     Tasks = list
 
-__all__ = ["Ledger"]
-
 
 class Ledger(Tasks):
     """The tasks since the last ``reset()``, which makes a new ledger.

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-__all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
-
 _OF_MAP = ("checkpoint", "key", "namespace", "keep_items")
 _KEYWORDS = (*ARGUMENTS, *TaskOptions.__slots__, "opts", "mode", *_OF_MAP)
 

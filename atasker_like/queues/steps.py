@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     Wait = Union[bool, Awaitable[bool]]
     Steps = Generator[Wait, Any, R]
 
-__all__ = ["co_drive", "drive"]
-
 
 def drive(steps: Steps[R]) -> R:
     """Run steps whose waits block, and return what they return."""

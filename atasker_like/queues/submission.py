@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint, FunctionRecords
     from .ledger import Ledger
 
-__all__ = ["Batch", "Submitter"]
 
 #: Specs that are kept for the next submission of the same function.
 _KEPT = 256

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..engine.result import TaskResult
     from ..engine.task import Task
 
-__all__ = ["RunSummary"]
 
 _status, _outcome = attrgetter("_status"), attrgetter("_outcome")
 

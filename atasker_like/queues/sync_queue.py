@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound="_BlockingQueue")
 
-__all__ = ["ProcessQueue", "ThreadQueue"]
-
 
 class _BlockingQueue(TaskQueue):
     on_full: OnFull = "block"

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from .requests import RequestServer
 
 
-__all__ = ["Backend"]
-
-
 class Backend:
     """The base of all backends, and their contract.
 

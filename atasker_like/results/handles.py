@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     R = TypeVar("R")
 
-__all__ = ["AsyncResult", "SyncResult"]
-
 
 class _Result(Generic[T_co]):
     """The common part of both classes.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
 
-__all__ = ["MemoryBackend"]
-
 
 class MemoryBackend(Backend):
     """Keeps results in memory, for tests and for a single process.

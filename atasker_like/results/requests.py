@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         def _find_task(self, task_id: str) -> LiveTask[Any] | None: ...
         def _publish_address(self, address: str | None) -> None: ...
 
-__all__ = ["RequestServer", "ask_to_cancel"]
 
 #: Seconds to wait for the answer of another process.
 TIMEOUT = 10.0

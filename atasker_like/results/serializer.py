@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     #: The positional arguments of a task, and its keyword arguments.
     Call = Tuple[Tuple[Any, ...], Optional[Mapping[str, Any]]]
 
-__all__ = ["Serializer", "state_of"]
 
 #: Characters of a text. A longer value is not stored.
 MAX_TEXT = 1 << 28

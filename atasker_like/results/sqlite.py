@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from .._generics import T
 
 
-__all__ = ["SQLiteBackend"]
-
 #: How the file identifies itself, in the fields that SQLite has for this.
 APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 else:
     from collections import namedtuple
 
-__all__ = ["StoredResult", "TaskState"]
-
 
 class TaskState(str, Enum):
     """The state of a task, as a backend knows it.

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
         def write(self, entries: Sequence[tuple[str, str]]) -> None: ...
         def delete(self, task_id: str) -> bool: ...
 
-__all__ = ["ADDRESS_PREFIX", "ResultWriter", "is_id"]
 
 #: Seconds of one linger, after which the writer compares the number of tasks that ended; and of one
 #: when none is alive.

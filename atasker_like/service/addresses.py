@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     AddressLike = Union["Address", str, "os.PathLike[str]", Tuple[str, int]]
 
-__all__ = ["Address", "bind", "cannot_listen"]
 
 #: Bytes of a path. The kernel's limit, with the zero at the end, is 108 on Linux and 104 elsewhere.
 _MAX_PATH = 103

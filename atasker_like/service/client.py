@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     #: Target, type, payload and metadata.
     Request = Tuple[Optional[str], str, Any, Dict[str, Any]]
 
-__all__ = ["Client", "request_of"]
 
 #: Seconds that connecting may take.
 CONNECT_TIMEOUT = 10.0

@@ -24,8 +24,6 @@ else:
     class _Future(Generic, asyncio.Future):
         """Allows ``TaskFuture[T]`` on Python 3.8, where asyncio refuses it."""
 
-__all__ = ["ClientConnection", "TaskFuture"]
-
 
 class TaskFuture(_Future[T]):
     """An asyncio future of a task's result, with the id as ``task_id``.

@@ -70,7 +70,6 @@ if TYPE_CHECKING:
         def _connection_half_closed(self, connection: Connection) -> None: ...
         def _connection_closed(self, connection: Connection) -> None: ...
 
-__all__ = ["Connection"]
 
 #: Bytes of a message before the token has arrived. The longest token has 12 000 as JSON.
 _MAX_GREETING = 1 << 14

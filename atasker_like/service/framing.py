@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LineProtocol", "keep_inherited"]
 
 #: Objects of the parent process, in a forked child. The child shares the selector of a copied event
 #: loop with the parent. If a copied transport were finalized here, or a coroutine that closes one,

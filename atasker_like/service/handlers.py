@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..engine.spec import TaskSpec
     from .connection import PendingRequest, RequestService
 
-__all__ = ["OPTIONS", "Handler"]
 
 #: Options of a handler, beside ``tt``. The service itself decides about delays and lanes.
 OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter",

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         max_clients: int
         message_timeout: Seconds
 
-__all__ = ["Server"]
 
 _DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAGE,
                              "max_in_flight": 256, "max_clients": 256, "message_timeout": 30.0}

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     R = TypeVar("R")
     T = TypeVar("T", bound=TypedTask)
 
-__all__ = ["Service"]
-
 
 @ends_tracebacks()
 class Service:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     R = TypeVar("R")
 
-__all__ = ["SyncClient", "SyncTaskFuture"]
-
 
 @ends_tracebacks()
 class SyncTaskFuture(Generic[T_co]):

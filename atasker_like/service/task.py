@@ -21,8 +21,6 @@ else:
     def dataclass_transform():
         return lambda kind: kind
 
-__all__ = ["Task", "TaskResult", "TaskResultError", "TaskResultOk"]
-
 
 class _HiddenFields:
     """The default of ``hidden_fields``: a new set for each access."""

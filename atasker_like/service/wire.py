@@ -41,8 +41,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
-__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_refusal",
-           "encode_request", "encode_result", "encode_within", "result_of", "shortened", "value_of"]
 
 #: Default of the most bytes of a message.
 MAX_MESSAGE = 1 << 20

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["show_info", "show_stats"]
 
 #: The most tasks that are listed.
 _TASKS = 20

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
         def cancel_waiting(self) -> int: ...
         def get_task(self, task_id: str) -> Any: ...
 
-__all__ = ["arm", "check_exit", "finish_all", "follow_threads", "supervisors"]
 
 #: Every supervisor of the process.
 supervisors: weakref.WeakSet[Supervisor] = weakref.WeakSet()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .pool_manager import PoolManager
     from .run_state import RunState
 
-__all__ = ["JobSchedulerRegistry"]
 
 #: The name of the scheduler that is made for jobs that name none.
 RESERVED = "__supervisor__"

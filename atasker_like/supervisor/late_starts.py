@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..pools.base import Pool
     from .ownership import BackReference
 
-__all__ = ["LateStartMonitor"]
 
 #: Seconds from the submission of a task to its start after which it is late.
 TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5, 10

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
     StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]], int], List[Task[Any]]]
 
-__all__ = ["Overrides"]
-
 
 class Overrides:
     """Calls the methods that the class of a supervisor overrides.

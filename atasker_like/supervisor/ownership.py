@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..engine.lanes import Lane
     from .interpreter_exit import Supervisor
 
-__all__ = ["BackReference", "hand_over"]
-
 
 class BackReference:
     """A weak reference from the parts of a supervisor to the supervisor."""

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .process_pools import ProcessPools
     from .stats import Info, Stats
 
-__all__ = ["Parts"]
-
 
 class Parts:
     """The parts of one supervisor.

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
         def close(self, deadline: float | None) -> int: ...
         def is_here(self) -> bool: ...
 
-__all__ = ["PoolManager", "checked_limits", "checked_sizes", "total_slots", "with_min_size"]
 
 #: Slots of the thread pool for each CPU, and those of each reserve: as in atasker.
 THREADS_PER_CPU, RESERVE = 5, 5

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .pool_manager import PoolManager
     from .run_state import RunState
 
-__all__ = ["ProcessPools"]
-
 
 class ProcessPools:
     """Makes, configures and replaces what runs the process tasks of one supervisor.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .job_schedulers import JobSchedulerRegistry
     from .run_state import RunState
 
-__all__ = ["ManagedWorker", "SchedulerRegistry"]
 
 #: Seconds that the loops of a scheduler get to end after its stop(), before they are cancelled.
 GRACE = 2.5

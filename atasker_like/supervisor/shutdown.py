@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from .run_state import RunState
     from .schedulers import ManagedWorker, SchedulerRegistry
 
-__all__ = ["Shutdown"]
 
 #: Seconds that processes and coroutines get to end when the deadline of a stop has passed.
 LAST_GRACE = 2.5

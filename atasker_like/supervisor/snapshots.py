@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 else:
     Answer = dict
 
-__all__ = ["AloopsByName", "JobSchedulersByName", "SchedulersByName", "TasksById"]
-
 
 class _Pickled(Answer):
     """A dict of objects whose pickle is a dict of plain copies."""

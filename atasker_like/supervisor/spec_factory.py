@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .pool_manager import PoolManager
     from .run_state import RunState
 
-__all__ = ["SpecFactory"]
 
 #: Specs for bare calls of functions that are kept at most.
 MOST_KEPT = 512

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..pools.base import Pool
 
-__all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile", "take_info",
-           "take_stats"]
-
 
 class _Frozen:
     """An object whose attributes the constructor sets, and the repr shows."""

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     R = TypeVar("R")
     StartMethod = Literal["forkserver", "spawn", "fork"]
 
-__all__ = ["TaskSupervisor", "made_on_first_use"]
 
 _numbers = count(1)
 

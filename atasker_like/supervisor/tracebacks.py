@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..pools.process.pool import ProcessPool
     from .parts import Parts
 
-__all__ = ["without_pool_frames", "write_stacks"]
 
 #: Names the frames of a pool process's own loop, and all frames of this package.
 _CHILD = 'process/child.py"'

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from .interpreter_exit import Supervisor
 
-__all__ = ["NOT_MADE", "PartsOnFirstUse", "UnmadeParts"]
-
 
 class UnmadeParts:
     """In the position of the parts of a supervisor whose constructor has not run."""

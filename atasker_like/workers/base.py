@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
 
-__all__ = ["BackgroundWorker", "worker_setting"]
 
 #: Options of all workers, besides the name and the function.
 COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay",

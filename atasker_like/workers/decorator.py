@@ -31,8 +31,6 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, function: Callable[P, R], /) -> BackgroundWorker[P, R]: ...
 
-__all__ = ["background_worker"]
-
 
 if TYPE_CHECKING:
     @overload

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     #: Returns True if the worker has nothing to do; else calls its argument when that may be so.
     IsIdle = Callable[[Callable[[], object]], bool]
 
-__all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own",
-           "is_asyncio_queue", "item_taken", "make_queue", "putting", "size_of"]
 
 #: Set in a coroutine that puts an item for a worker: the queue, and the call to make when the item
 #: is in it. The call is made with the queue's lock held.

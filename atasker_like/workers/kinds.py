@@ -25,9 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
-           "BackgroundQueueWorker"]
-
 
 class BackgroundAsyncWorker(BackgroundWorker[P, T_co]):
     """Runs a coroutine function again and again in a loop.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from .triggers import WorkerSession
 
-__all__ = ["FetchTrigger", "ScheduledPuts"]
-
 
 class ScheduledPuts:
     """The items that ``put_threadsafe()`` has accepted and not yet put.

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ..supervisor.supervisor import TaskSupervisor
     from .triggers import Trigger, WorkerSession
 
-__all__ = ["RESTARTS", "RunWorker", "Runner", "runner_class"]
 
 #: When a worker goes on after a run that failed or returned False.
 RESTARTS = ("always", "on_failure", "never")

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .runners import Runner, RunWorker
     from .triggers import Trigger
 
-__all__ = ["Session"]
 
 #: A deadline before all others.
 _NOW = float("-inf")

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
         @property
         def delay(self) -> float | None: ...
 
-__all__ = ["Backoff", "ContinuousTrigger", "EventTrigger", "IntervalTrigger", "OVERLAPS",
-           "QueueTrigger", "Trigger"]
 
 #: Policies for ticks that come while the function runs. The first is the default.
 OVERLAPS = ("shift", "skip", "coalesce", "queue")

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     #: if the executor has thrown the call out.
     OnDone = Callable[[Optional[BaseException], Any, bool], None]
 
-__all__ = ["ExecutorAdapter", "adapt"]
-
 
 _PACKAGE = __name__.partition(".")[0]
 

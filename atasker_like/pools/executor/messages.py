@@ -21,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["Messages"]
 
 #: The maximal number of messages that wait for a pool thread. Further ones are dropped.
 MOST_WAITING = 10000

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .adapters import ExecutorAdapter
     from .remote_call import Result
 
-__all__ = ["broken", "lost", "pack", "unpack"]
 
 _PACKAGE = __name__.partition(".")[0]
 

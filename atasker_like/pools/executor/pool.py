@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from ...engine.timer import Timer
     from .remote_call import Entry
 
-__all__ = ["ExternalPool"]
-
 
 #: The maximal number of calls that the giver takes at a time.
 GIVEN_TOGETHER = 32

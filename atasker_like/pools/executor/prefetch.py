@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
-__all__ = ["AHEAD_SECONDS", "Call", "Prefetched"]
 
 #: Seconds of expected work that are prefetched for each slot.
 AHEAD_SECONDS = 0.001

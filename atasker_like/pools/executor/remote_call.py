@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     #: The id, the name and the attempt of a task, and a packed log record or a report.
     Message = Tuple[str, str, int, Union[bytes, Report]]
 
-__all__ = ["ExecutorTaskView", "ORIGIN", "RunWhenLoaded", "dumps", "dumps_by_name_or_value",
-           "has_code", "run_local", "run_remote"]
 
 #: Names this process, so that a call knows that it runs in the process that has submitted it.
 ORIGIN = new_id()

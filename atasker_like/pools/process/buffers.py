@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     #: and its size. A negative number of a memory counts from the end.
     Position = Union[int, Tuple[int, int, int]]
 
-__all__ = ["Incoming", "Memory", "Outgoing", "TransferError", "copied", "lay_out", "mapped",
-           "rounded", "send", "shared"]
 
 #: From this size in bytes on, a buffer crosses in shared memory.
 SHARED_FROM = 1 << 20

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     #: What a process calls before its first task, or None; and the arguments.
     Initializer = Tuple[Optional[Callable[..., Any]], Tuple[Any, ...]]
 
-__all__ = ["FRAME", "RESULT", "TICKET", "ChildTaskView", "main"]
 
 #: Length of the data after the entries, length of the entries, number of the frame. Only a frame of
 #: one task has data after the entries: its buffers and the pickle of its arguments.

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         def write(self, process: PoolProcess, parts: list[Any]) -> None: ...
         def flush_later(self, process: PoolProcess) -> None: ...
 
-__all__ = ["DeferredWriter"]
 
 #: The maximal size of a held frame in bytes. A write of so few bytes to a pipe is never partial.
 HELD_MOST = 2048

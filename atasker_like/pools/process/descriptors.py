@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     #: The device and the inode number of a file.
     Identity = Tuple[int, int]
 
-__all__ = ["close_own", "identity", "is_own", "out_of_the_way"]
 
 #: The lowest number of a descriptor that is moved out of the way of the application.
 HIGH = 512

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .io_thread import IOThread
     from .kept_memory import KeptMemories
 
-__all__ = ["Dispatcher"]
 
 #: Seconds of expected work that are prefetched behind the running task.
 AHEAD_SECONDS = 0.001

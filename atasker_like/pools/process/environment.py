@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ProcessName"]
 
 # The child evaluates it before the module search path is set, so it uses the standard library only.
 _APPLY = """[

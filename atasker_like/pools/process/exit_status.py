@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from .descriptors import Identity
 
-__all__ = ["ExitStatus", "disown", "files_of", "wait_for_end"]
 
 #: Seconds to wait for the end of a process that has closed its pipes, before it is killed.
 END_PATIENCE = 0.5

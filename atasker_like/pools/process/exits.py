@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .process_set import ProcessSet
     from .starter import ProcessStarter
 
-__all__ = ["ExitHandler"]
-
 
 class ExitHandler:
     """Handles the ends of the processes of one pool. (no lock)"""

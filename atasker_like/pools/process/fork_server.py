@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from .descriptors import Identity
 
-__all__ = ["after_start", "before_start", "fork_server", "forget_after_fork", "has_ended", "reap",
-           "server_status", "sigchld_unblocked"]
-
 
 def _fork_server() -> Any:
     return getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         def on_transfer(self, process: PoolProcess) -> None: ...
         def io_thread_failed(self, io_thread: IOThread, error: BaseException) -> None: ...
 
-__all__ = ["CLOSED", "IOThread"]
 
 #: The text of the errors after a call such as ``os.closerange()``.
 CLOSED = ("the application has closed the descriptors of the process pool; a daemon closes them "

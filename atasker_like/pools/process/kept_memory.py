@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ...engine.timer import Timer, TimerEntry
     from ..base import Pool
 
-__all__ = ["KeptMemories"]
 
 #: Seconds after the last transfer until the memories are dropped.
 KEPT_FOR = 1.0

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ...engine.deferred import Deferred
     from ..base import Pool
 
-__all__ = ["LogForwarder"]
 
 #: The maximal number of log records that wait for the application's handlers.
 LOGS_MOST = 10000

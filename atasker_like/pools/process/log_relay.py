@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     #: The level of the root logger, the disabled level, the levels of other loggers by name.
     Levels = Tuple[int, int, Dict[str, int]]
 
-__all__ = ["RelayHandler", "install", "levels", "unpack"]
 
 #: The maximal number of characters of a message, or of a traceback, that are sent.
 LONGEST = 1 << 16

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Iterator
 
-__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "flush_output",
-           "importable_by_path", "is_being_imported", "main_module", "may_lack_guard",
-           "names_main", "process_name", "why_not_importable"]
 
 #: The exit code of a process that tried to start processes while it imported the main module.
 NO_GUARD = 179

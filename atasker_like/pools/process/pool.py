@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from ...errors import TaskTimeoutError
     from .serializer import Serializer
 
-__all__ = ["ProcessPool"]
 
 #: The minimal number of submissions to a busy pool between two checks by submitters if a process
 #: needs more tasks.

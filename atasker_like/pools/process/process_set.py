@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from .io_thread import IOThread
 
-__all__ = ["ProcessSet"]
 
 #: The default of ``initializer_timeout``: seconds until a process must be ready.
 INITIALIZER_TIMEOUT = 120.0

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     #: another object that belongs to the kind.
     Result = Tuple[int, int, float, Any]
 
-__all__ = ["process_died_error", "decode", "decode_large", "not_sent"]
-
 
 def _loads(number: int, kind: int, reader: PipeReader, process: PoolProcess | None) -> Any:
     def take() -> list[Memory]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .protocol import Result
     from .starter import ProcessStarter
 
-__all__ = ["ResultReader"]
 
 #: The number of bytes that one call reads from a result pipe.
 READ_SIZE = 1 << 16

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         def dumps(self, obj: Any, /) -> Any: ...
         def loads(self, data: Any, /) -> Any: ...
 
-__all__ = ["Serializer", "Setup", "use_cloudpickle"]
-
 
 class Serializer:
     """The ``dumps`` and ``loads`` of a module. It is pickled by their names."""

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     #: Forks a process from a template: its name, its pipes, its prefix, and the levels of loggers.
     Fork = Callable[[str, Sequence[Connection], str, relay.Levels], Any]
 
-__all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method", "launch",
-           "remember_pipe", "start_lock"]
-
 
 def launch(name: str, start_method: str | None, prefix: str, call_first: Initializer,
            quota: int | None, fork: Fork | None = None) -> PoolProcess:

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["START_TRIES", "check_fork", "check_interpreter", "describe", "is_permanent", "tries"]
 
 #: The number of starts in a row that may fail if the cause may be transient or permanent.
 START_TRIES = 3

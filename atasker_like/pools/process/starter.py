@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .process_set import ProcessSet
     from .template import ForkTemplate
 
-__all__ = ["ProcessStarter"]
 
 #: Seconds before a failed start is tried again; doubled each time, up to the second number.
 START_PAUSE, START_PAUSE_MOST = 0.025, 5.0

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
         start_method: str | None
 
-__all__ = ["TaskPacker"]
-
 
 class TaskPacker:
     """Pickles the tasks of one pool."""

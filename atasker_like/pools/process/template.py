@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from .child import Initializer
     from .log_relay import Levels
 
-__all__ = ["ForkTemplate", "TemplateProcess"]
 
 #: The length of a request, which is a pickle. The child's ends of its pipes are sent before it.
 _LENGTH = struct.Struct("<I")

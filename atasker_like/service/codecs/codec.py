@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["MAX_SHOWN", "SCALARS", "Codec", "FieldError", "in_one_line", "mismatch"]
 
 #: JSON's own types that hold no others.
 SCALARS = (str, int, float, bool, type(None))

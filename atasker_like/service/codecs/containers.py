@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
-__all__ = ["ARRAYS", "OBJECTS", "ArrayCodec", "ObjectCodec", "TupleCodec"]
 
 #: The types that are arrays in JSON, each with the type to decode to.
 ARRAYS: dict[Any, Callable[[Any], Any]] = {

@@ -23,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["ANY", "SIMPLE"]
-
 
 class _ExactCodec(Codec):
     """JSON's own types, which are the same on both sides."""

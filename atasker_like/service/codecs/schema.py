@@ -27,8 +27,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
-__all__ = ["check_fields", "codec_for", "is_by_value"]
-
 
 # -- choices ---------------------------------------------------------------------------------------
 
