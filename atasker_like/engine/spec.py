@@ -116,6 +116,15 @@ class TaskSpec:
         self.expected_runtime: float | None = None
         self.pickled_target: bytes | None = None
 
+    def for_pool(self, pool: TaskOwner) -> TaskSpec:
+        """Return a spec of the same function for another pool."""
+        from copy import copy
+
+        own = copy(self)
+        own.pool = pool
+        own.expected_runtime = own.pickled_target = None
+        return own
+
     def note_runtime(self, seconds: float) -> None:
         """Count a run in the expected run time. The newest run has a quarter of the weight."""
         expected = self.expected_runtime

@@ -33,7 +33,6 @@ from ..engine.lifecycle import Lifecycle, retry_pause
 from ..engine.parking import ParkingLot
 from ..engine.registry import Registry
 from ..engine.run_queue import RunQueue
-from ..engine.spec import TaskSpec
 from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
                            number_tasks, spec_of)
 from ..errors import TaskTimeoutError
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from ..engine.deferred import Deferred
     from ..engine.lanes import Lane
+    from ..engine.spec import TaskSpec
     from ..engine.timer import Timer
 
     Waiters = List[Callable[[], None]]
@@ -295,11 +295,9 @@ class Pool:
         if own is None:
             if spec.lane is not None and spec.lane.find is None:
                 spec.lane.bind(self)
-            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop,
-                           spec.worker, spec.takes_id, spec.lane, spec.lane_order, spec.hooks)
+            own = spec.for_pool(self)
             if len(self._respecced) >= 512:
                 self._respecced.clear()  # dict operations are atomic; a lost entry is made again
-            own.keeps_items, own.unpacks_items = spec.keeps_items, spec.unpacks_items
             self._respecced[spec] = own
         task._spec = own
         task._context = None                # packed for the other pool

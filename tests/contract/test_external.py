@@ -16,6 +16,8 @@ import atasker_like.pools.executor.pool as pool_module
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
+from atasker_like.engine.spec import TaskSpec
+from atasker_like.options import TaskOptions
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals.engine import EXPIRED, spec_of
@@ -229,6 +231,22 @@ def test_the_own_pool_is_not_replaced_while_it_has_tasks(supervisor, put):
     task.cancel()
     supervisor.mp_pool = executor = Manual()
     assert supervisor.mp_pool is executor
+
+
+def test_task_that_is_submitted_to_a_replaced_pool_keeps_what_its_spec_says(supervisor):
+    supervisor.set_mp_pool(1)
+    replaced = supervisor.pool_for(TT_MP)
+    spec = TaskSpec(replaced, f.add, TaskOptions(name="sum"), TT_MP)
+    marks = "ends_early", "keeps_items", "unpacks_items", "reports_errors"
+    for mark in marks:
+        setattr(spec, mark, True)
+    with ThreadPoolExecutor(1) as executor:
+        supervisor.mp_pool = executor
+        task = replaced.start(spec, (3,), None)
+        assert task.value(PATIENCE) == 3
+    own = spec_of(task)
+    assert own.pool is supervisor.pool_for(TT_MP) is not replaced
+    assert own.name == "sum" and all(getattr(own, mark) for mark in marks)
 
 
 def test_an_executor_is_replaced_while_it_has_tasks(supervisor, manual, put):
