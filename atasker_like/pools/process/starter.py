@@ -159,7 +159,7 @@ class ProcessStarter:
         started = self._launch()
         with pool.lock:
             try:
-                self._start_watch()         # again, since the I/O thread may have ended
+                self._ensure_watch()        # again, since the I/O thread may have ended
             except BaseException:
                 kill(started.process)
                 pool._close_pipes(started)
@@ -433,14 +433,17 @@ class ProcessStarter:
         :raises OSError: the system has no thread or no descriptor left.
         :raises SupervisorError: the application has patched functions that the pool needs.
         """
-        pool = self._pool
-        with pool.lock:
-            try:
-                pool.timer.start()
-                if pool._io_thread is None:
-                    reason = why_no_processes(pool.start_method == "fork")
-                    if reason is not None:
-                        raise SupervisorError(reason)
-                    pool._io_thread = IOThread(pool)
-            except (RuntimeError, MemoryError) as error:
-                raise BlockingIOError(EAGAIN, str(error)) from error
+        with self._pool.lock:
+            self._ensure_watch()
+
+    def _ensure_watch(self) -> None:
+        """Do the work of :meth:`_start_watch`. (lock held)"""
+        try:
+            self._pool.timer.start()
+            if self._pool._io_thread is None:
+                reason = why_no_processes(self._pool.start_method == "fork")
+                if reason is not None:
+                    raise SupervisorError(reason)
+                self._pool._io_thread = IOThread(self._pool)
+        except (RuntimeError, MemoryError) as error:
+            raise BlockingIOError(EAGAIN, str(error)) from error
