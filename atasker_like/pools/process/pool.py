@@ -419,7 +419,8 @@ class ProcessPool(ProcessSet):
         with self.lock:
             self._closing = False
             self.starter.reopen()
-            super().open()
+            self.accepting = True
+            self.draining = False
 
     def close(self, deadline: float | None) -> None:
         """Let all processes exit. After CLOSE_GRACE seconds, kill the remaining ones.
