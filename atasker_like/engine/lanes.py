@@ -456,6 +456,10 @@ class Lane:
             self._sweep()
         return stood
 
+    def note_stale(self) -> None:
+        """Count a withdrawn task that the caller has taken from a level and dropped."""
+        self._stale -= 1
+
     def _clear_levels(self) -> None:
         self._levels.clear()
         self._order.clear()

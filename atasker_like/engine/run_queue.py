@@ -403,7 +403,7 @@ class RunQueue:
                         lane.entries -= 1
                         self.waiting -= 1
                         return task
-                    lane._stale -= 1
+                    lane.note_stale()
         lane.running -= 1
         if lane.parked:
             self.unpark_lane(lane)

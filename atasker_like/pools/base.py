@@ -412,7 +412,7 @@ class Pool:
             run_deferred(deferred)
         except BaseException:
             # A task that goes on is left alone, but the accounts may need repair.
-            undone = begun if end == CANCELED else task.done()
+            undone = task.done() or begun and end == CANCELED
             self.rollback.undo(*[task] if undone else (), ended=(task,))
             raise
         return ended

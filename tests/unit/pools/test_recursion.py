@@ -10,7 +10,7 @@ from atasker_like import (TT_MP, ProcessExecutor, TaskPicklingError, TaskSupervi
                           ThreadQueue, background_task, wait_completed)
 from tests.support import PATIENCE
 from tests.support.internals.supervisor import pools, settle
-from tests.support.interruptions import ROOMS, with_room
+from tests.support.interruptions import ROOMS, at_line, interrupt, with_room
 from tests.support.threads import join, started
 from tests.unit.functions import plain
 
@@ -126,6 +126,22 @@ def test_end_of_a_waiting_task_that_hits_the_recursion_limit_wakes_its_waiters(p
         wait_completed(blocked, timeout=PATIENCE)
         check_pools(program.supervisor)
     assert outcomes == {False, True}
+
+
+def test_cancel_of_a_future_that_is_interrupted_at_any_line_leaves_no_task_behind(program):
+    number, was_so_long = 0, True
+    while was_so_long:
+        number += 1
+        program.open.clear()
+        blocked, task = program.blocked(), program.task()(number)
+        try:
+            was_so_long = at_line(number, interrupt, task.future().cancel)
+        except KeyboardInterrupt:
+            pass
+        program.open.set()
+        wait_completed(blocked, timeout=PATIENCE)
+        assert task.future().done() or task.exception(PATIENCE) is None
+        check_pools(program.supervisor)
 
 
 def test_wait_in_a_task_that_hits_the_recursion_limit_leaves_the_slots_right(program):
